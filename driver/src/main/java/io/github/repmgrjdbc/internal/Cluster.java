@@ -1,0 +1,390 @@
+package io.github.repmgrjdbc.internal;
+
+import io.github.repmgrjdbc.AddressTranslator;
+import io.github.repmgrjdbc.ClusterView;
+import io.github.repmgrjdbc.ClusterView.Node;
+import io.github.repmgrjdbc.ClusterView.State;
+import io.github.repmgrjdbc.ClusterView.Term;
+import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.NoSuitableNodeException;
+import io.github.repmgrjdbc.RepmgrConfig;
+import io.github.repmgrjdbc.RepmgrListener;
+import io.github.repmgrjdbc.internal.connect.Connector;
+import io.github.repmgrjdbc.internal.connect.SocketRegistry;
+import io.github.repmgrjdbc.internal.monitor.ThreadTasks;
+import io.github.repmgrjdbc.internal.monitor.TopologyMonitor;
+import io.github.repmgrjdbc.internal.topology.Decision;
+import io.github.repmgrjdbc.internal.topology.NodeProbe;
+import io.github.repmgrjdbc.internal.topology.Observation;
+import io.github.repmgrjdbc.internal.topology.Resolver;
+import java.net.InetSocketAddress;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.sql.SQLInvalidAuthorizationSpecException;
+import java.sql.SQLNonTransientConnectionException;
+import java.sql.SQLTransientConnectionException;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+import org.postgresql.PGProperty;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * One cluster as one configuration sees it: the monitor, the published view, and the connections
+ * that depend on it. It owns the threads, and it alone publishes the view.
+ *
+ * <p>Safe for use by several threads.
+ */
+final class Cluster implements AutoCloseable {
+
+  private static final Logger LOG = LoggerFactory.getLogger("io.github.repmgrjdbc");
+
+  /** Between two attempts to connect to one and the same primary; doubles up to the second one. */
+  private static final Duration FIRST_RETRY = Duration.ofMillis(20);
+
+  private static final Duration LAST_RETRY = Duration.ofMillis(500);
+
+  private static final Duration CLOSE_WAIT = Duration.ofSeconds(2);
+
+  private final RepmgrConfig config;
+  private final List<RepmgrListener> listeners;
+  private final ThreadTasks tasks;
+  private final ExecutorService listenerThread;
+  private final SocketRegistry registry;
+  private final TopologyMonitor monitor;
+  private final Connector connector;
+
+  private final ReentrantLock lock = new ReentrantLock();
+  private final Condition changed = lock.newCondition();
+  private volatile ClusterView view =
+      new ClusterView(0, null, false, List.of(), "nothing is known yet");
+  private volatile Decision decision = Decision.NONE;
+  private volatile boolean closed;
+
+  /**
+   * Starts watching.
+   *
+   * @param listeners told of changes; may grow and shrink meanwhile
+   */
+  Cluster(RepmgrConfig config, List<RepmgrListener> listeners) {
+    this.config = config;
+    this.listeners = listeners;
+    String name = "repmgr-jdbc " + config.database();
+    tasks = new ThreadTasks(name);
+    listenerThread = listenerThread(name);
+    registry = new SocketRegistry(tasks::work);
+    connector = new Connector(config.database(), registry, tasks);
+    Map<String, String> probeParameters = probeParameters(config);
+    monitor =
+        new TopologyMonitor(
+            config.hosts(),
+            config.steadyInterval(),
+            config.huntInterval(),
+            config.probeTimeout(),
+            new Resolver(config.hosts(), translator(config)),
+            address -> new NodeProbe(address, config.repmgrDatabase(), probeParameters),
+            tasks,
+            this::decided);
+    monitor.start();
+  }
+
+  ClusterView view() {
+    return view;
+  }
+
+  void refresh() {
+    monitor.refresh();
+  }
+
+  void forget() {
+    monitor.forget();
+  }
+
+  /** Whether no connection of it is open. */
+  boolean isIdle() {
+    return registry.isEmpty();
+  }
+
+  void everySecond(Runnable step) {
+    tasks.stepAfter(
+        Duration.ofSeconds(1),
+        () -> {
+          step.run();
+          everySecond(step);
+        });
+  }
+
+  /**
+   * Gives a connection to the primary; waits for one if need be.
+   *
+   * @param user who connects, or null for pgJDBC's default
+   * @param budget how long all of it may take
+   */
+  Connection connect(@Nullable String user, @Nullable String password, Duration budget)
+      throws SQLException {
+    long start = tasks.nanoTime();
+    long deadline = start + budget.toNanos();
+    Map<String, String> parameters = parameters(config.driverProperties(), user, password);
+    Duration retry = FIRST_RETRY;
+    SQLException lastFailure = null;
+    while (true) {
+      if (closed) {
+        throw new SQLNonTransientConnectionException("The data source has been closed", "08003");
+      }
+      ClusterView now = view;
+      Node primary = now.primary().orElse(null);
+      Term term = now.term();
+      long waitUntil = deadline;
+      if (primary != null && primary.address() != null && term != null) {
+        try {
+          Connection connection =
+              connector.open(
+                  primary.address(), peerOf(primary.address()), term, parameters, deadline);
+          if (term.equals(view.term())) {
+            return connection;
+          }
+          connection.close();
+        } catch (SQLException e) {
+          if (Observation.Failure.isIncurable(e.getSQLState())) {
+            throw e;
+          }
+          lastFailure = e;
+          monitor.suspect(primary.address());
+          waitUntil = Math.min(deadline, tasks.nanoTime() + retry.toNanos());
+          retry =
+              retry.multipliedBy(2).compareTo(LAST_RETRY) < 0 ? retry.multipliedBy(2) : LAST_RETRY;
+        }
+      } else {
+        failIfIncurable();
+      }
+      await(now.epoch(), waitUntil);
+      if (!closed && tasks.nanoTime() - deadline >= 0) {
+        throw noPrimary(Duration.ofNanos(tasks.nanoTime() - start), lastFailure);
+      }
+    }
+  }
+
+  private void await(long epoch, long until) throws SQLException {
+    try {
+      lock.lockInterruptibly();
+      try {
+        long left = until - tasks.nanoTime();
+        while (view.epoch() == epoch && !closed && left > 0 && decision.incurable() == null) {
+          left = changed.awaitNanos(left);
+        }
+      } finally {
+        lock.unlock();
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new SQLTransientConnectionException(
+          "Interrupted while waiting for a primary: " + view.reason(), "08001", e);
+    }
+  }
+
+  private void failIfIncurable() throws SQLException {
+    Observation.Failure failure = decision.incurable();
+    if (failure == null) {
+      return;
+    }
+    String message =
+        "Cannot read repmgr.nodes in database "
+            + config.repmgrDatabase()
+            + " as user "
+            + (config.repmgrUser() != null ? config.repmgrUser() : config.user())
+            + ". "
+            + describe(decision.nodes());
+    throw failure.sqlState().startsWith("28")
+        ? new SQLInvalidAuthorizationSpecException(message, failure.sqlState())
+        : new SQLNonTransientConnectionException(message, failure.sqlState());
+  }
+
+  private NoSuitableNodeException noPrimary(Duration waited, @Nullable SQLException cause) {
+    return new NoSuitableNodeException(
+        "No primary within "
+            + waited.toMillis()
+            + " ms: "
+            + decision.reason()
+            + (cause == null ? "" : "; the last attempt: " + cause.getMessage())
+            + ". "
+            + describe(decision.nodes()),
+        view,
+        cause);
+  }
+
+  private static String describe(List<Node> nodes) {
+    return nodes.stream()
+        .map(
+            node ->
+                node.name()
+                    + (node.id() == 0 || node.address() == null ? "" : " at " + node.address())
+                    + ": "
+                    + node.role().name().toLowerCase(java.util.Locale.ROOT)
+                    + ", "
+                    + node.state().name().toLowerCase(java.util.Locale.ROOT)
+                    + ", "
+                    + node.detail())
+        .collect(Collectors.joining("; "));
+  }
+
+  private @Nullable InetSocketAddress peerOf(HostAndPort address) {
+    Observation observation = monitor.observations().get(address);
+    return observation == null || observation.answer() == null ? null : observation.answer().peer();
+  }
+
+  /** In the monitor's thread, after each decision. */
+  private void decided(Decision next) {
+    Decision before = decision;
+    decision = next;
+    ClusterView old = view;
+    if (!next.looksLike(before)) {
+      ClusterView current =
+          new ClusterView(
+              old.epoch() + 1, next.term(), next.available(), next.nodes(), next.reason());
+      // The registry first: who reads the new view must be allowed to act on it. The view next:
+      // what is cut finds it when it tries again. Then everybody else.
+      int cut = registry.allow(allowed(current), current.reason());
+      view = current;
+      signalChange();
+      LOG.info("{}", describeChange(old, current, cut));
+      if (!listeners.isEmpty()) {
+        listenerThread.execute(() -> listeners.forEach(listener -> tell(listener, old, current)));
+      }
+    } else if (next.incurable() != null && before.incurable() == null) {
+      signalChange();
+    }
+  }
+
+  /** Connections of a primary that is silent may live; those of one that was refused may not. */
+  private static @Nullable Term allowed(ClusterView view) {
+    Term term = view.term();
+    boolean refused =
+        term != null
+            && view.nodes().stream()
+                .anyMatch(
+                    node -> node.id() == term.primaryId() && node.state() == State.SUPERSEDED);
+    return refused ? null : term;
+  }
+
+  private void signalChange() {
+    lock.lock();
+    try {
+      changed.signalAll();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private String describeChange(ClusterView before, ClusterView after, int cut) {
+    StringBuilder line = new StringBuilder(config.database()).append(": ").append(after.reason());
+    Map<Integer, Node> old = new HashMap<>();
+    before.nodes().forEach(node -> old.put(node.id(), node));
+    for (Node node : after.nodes()) {
+      Node was = old.get(node.id());
+      if (was == null || was.state() != node.state() || was.role() != node.role()) {
+        line.append("; ").append(describe(List.of(node)));
+      }
+    }
+    return line.append(cut == 0 ? "" : "; connections cut: " + cut).toString();
+  }
+
+  private static void tell(RepmgrListener listener, ClusterView before, ClusterView after) {
+    try {
+      listener.viewChanged(before, after);
+    } catch (RuntimeException e) {
+      LOG.warn("A listener failed on a change of the view", e);
+    }
+  }
+
+  /** Ends everything: probes, waiters, the connections that it gave, threads. */
+  @Override
+  public void close() {
+    end();
+    try {
+      tasks.awaitEnd(CLOSE_WAIT);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  /** As {@link #close}, but does not wait for the threads' end. */
+  void end() {
+    closed = true;
+    registry.close("the data source has been closed");
+    signalChange();
+    monitor.close();
+    tasks.step(tasks::close);
+    listenerThread.shutdown();
+  }
+
+  private static AddressTranslator translator(RepmgrConfig config) {
+    AddressTranslator own = config.addressTranslator();
+    Map<String, HostAndPort> map = config.addressMap();
+    return (name, address) -> {
+      HostAndPort translated = own == null ? null : own.translate(name, address);
+      if (translated == null) {
+        translated = map.get(name);
+      }
+      return translated != null || address == null ? translated : map.get(address.host());
+    };
+  }
+
+  private static Map<String, String> probeParameters(RepmgrConfig config) {
+    boolean own = config.repmgrUser() != null;
+    Map<String, String> parameters =
+        parameters(
+            config.driverProperties(),
+            own ? config.repmgrUser() : config.user(),
+            config.repmgrPassword() != null || own ? config.repmgrPassword() : config.password());
+    parameters.put(PGProperty.APPLICATION_NAME.getName(), "repmgr-jdbc monitor");
+    return parameters;
+  }
+
+  private static Map<String, String> parameters(
+      Map<String, String> passedThrough, @Nullable String user, @Nullable String password) {
+    Map<String, String> parameters = new HashMap<>(passedThrough);
+    // Every server that repmgr 4 and later supports has it; it saves pgJDBC a round trip.
+    parameters.putIfAbsent(PGProperty.ASSUME_MIN_SERVER_VERSION.getName(), "9.4");
+    if (user != null) {
+      parameters.put(PGProperty.USER.getName(), user);
+    }
+    if (password != null) {
+      parameters.put(PGProperty.PASSWORD.getName(), password);
+    }
+    return parameters;
+  }
+
+  private static ExecutorService listenerThread(String name) {
+    ThreadPoolExecutor executor =
+        new ThreadPoolExecutor(
+            1,
+            1,
+            10,
+            TimeUnit.SECONDS,
+            new LinkedBlockingQueue<>(),
+            task -> {
+              Thread thread = new Thread(task, name + " listeners");
+              thread.setDaemon(true);
+              return thread;
+            },
+            new ThreadPoolExecutor.DiscardPolicy());
+    executor.allowCoreThreadTimeOut(true);
+    return executor;
+  }
+
+  @Override
+  public String toString() {
+    return "Cluster[" + config + ", " + Objects.toString(view.term()) + "]";
+  }
+}

@@ -1,0 +1,150 @@
+package io.github.repmgrjdbc.internal;
+
+import io.github.repmgrjdbc.ClusterView;
+import io.github.repmgrjdbc.RepmgrConfig;
+import io.github.repmgrjdbc.RepmgrListener;
+import java.lang.ref.WeakReference;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.sql.SQLNonTransientConnectionException;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The clusters of one owner, one for each configuration, shared by all who ask with it.
+ *
+ * <p>They end when the owner closes them. Where nobody does (a driver has no end, a pool that made
+ * its data source by class name never closes it), a cluster ends by itself: when it has no user and
+ * no open connection for {@link #IDLE} and the owner, if there was one, is gone.
+ *
+ * <p>Safe for use by several threads.
+ */
+public final class Clusters implements AutoCloseable {
+
+  /** How long a cluster that nobody uses goes on watching. */
+  static final Duration IDLE = Duration.ofSeconds(30);
+
+  private final Map<RepmgrConfig, Shared> shared = new ConcurrentHashMap<>();
+  private final List<RepmgrListener> listeners = new CopyOnWriteArrayList<>();
+  private final @Nullable WeakReference<Object> owner;
+  private volatile boolean closed;
+
+  /** A cluster and how many calls are using it. */
+  private static final class Shared {
+    final Cluster cluster;
+    int users;
+    boolean ended;
+    long idleSince = System.nanoTime();
+
+    Shared(Cluster cluster) {
+      this.cluster = cluster;
+    }
+
+    synchronized boolean enter() {
+      users += ended ? 0 : 1;
+      return !ended;
+    }
+
+    synchronized void leave() {
+      users--;
+      idleSince = System.nanoTime();
+    }
+
+    synchronized boolean endIfIdle() {
+      if (users > 0 || !cluster.isIdle()) {
+        idleSince = System.nanoTime();
+      }
+      ended |= System.nanoTime() - idleSince >= IDLE.toNanos();
+      return ended;
+    }
+  }
+
+  /**
+   * Makes an empty set.
+   *
+   * @param owner keeps the clusters alive for as long as it is referenced; null: nobody does
+   */
+  public Clusters(@Nullable Object owner) {
+    this.owner = owner == null ? null : new WeakReference<>(owner);
+  }
+
+  /** Gives a connection to the primary; see {@link Cluster#connect}. */
+  public Connection connect(
+      RepmgrConfig config, @Nullable String user, @Nullable String password, Duration budget)
+      throws SQLException {
+    while (true) {
+      Shared entry = get(config);
+      if (entry.enter()) {
+        try {
+          return entry.cluster.connect(user, password, budget);
+        } finally {
+          entry.leave();
+        }
+      }
+    }
+  }
+
+  /** The view of that cluster; starts watching it if need be. */
+  public ClusterView view(RepmgrConfig config) throws SQLException {
+    return get(config).cluster.view();
+  }
+
+  /** Told of changes in all these clusters. */
+  public void addListener(RepmgrListener listener) {
+    listeners.add(listener);
+  }
+
+  /** No longer told. */
+  public void removeListener(RepmgrListener listener) {
+    listeners.remove(listener);
+  }
+
+  /** Has every node asked now. */
+  public void refresh() {
+    forEach(Cluster::refresh);
+  }
+
+  /** Has every cluster forget which primaries it has served. */
+  public void forget() {
+    forEach(Cluster::forget);
+  }
+
+  @Override
+  public void close() {
+    closed = true;
+    forEach(Cluster::close);
+    shared.clear();
+  }
+
+  private void forEach(Consumer<Cluster> action) {
+    shared.values().forEach(entry -> action.accept(entry.cluster));
+  }
+
+  private Shared get(RepmgrConfig config) throws SQLException {
+    Shared entry = shared.computeIfAbsent(config, this::start);
+    if (closed) {
+      shared.remove(config, entry);
+      entry.cluster.close();
+      throw new SQLNonTransientConnectionException("The data source has been closed", "08003");
+    }
+    return entry;
+  }
+
+  private Shared start(RepmgrConfig config) {
+    Shared entry = new Shared(new Cluster(config, listeners));
+    entry.cluster.everySecond(
+        () -> {
+          boolean owned = owner != null && owner.get() != null;
+          if (!owned && entry.endIfIdle()) {
+            shared.remove(config, entry);
+            entry.cluster.end();
+          }
+        });
+    return entry;
+  }
+}

@@ -1,0 +1,128 @@
+package io.github.repmgrjdbc.internal.connect;
+
+import io.github.repmgrjdbc.ClusterView.Term;
+import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.internal.monitor.Tasks;
+import io.github.repmgrjdbc.internal.wire.Dial;
+import java.net.InetSocketAddress;
+import java.sql.Connection;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** Opens connections to the primary, and proves on each one that it is there. */
+public final class Connector {
+
+  private static final Logger LOG = LoggerFactory.getLogger(Connector.class);
+
+  /** Names in full: the application's search_path must not matter. */
+  private static final String WHERE_AM_I =
+      """
+      select pg_catalog.pg_is_in_recovery(),
+             case when pg_catalog.pg_is_in_recovery() then 0
+                  else ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()),
+                                      1, 8))::bit(32)::int
+             end,
+             (select system_identifier from pg_catalog.pg_control_system()),
+             pg_catalog.current_setting('transaction_read_only')""";
+
+  private final String database;
+  private final SocketRegistry registry;
+  private final Tasks tasks;
+  private volatile @Nullable Term warnedReadOnly;
+
+  /** Makes a connector to that database. */
+  public Connector(String database, SocketRegistry registry, Tasks tasks) {
+    this.database = database;
+    this.registry = registry;
+    this.tasks = tasks;
+  }
+
+  /**
+   * Opens and verifies one connection, in the calling thread.
+   *
+   * @param address the primary's
+   * @param peer what its probe was connected to, or null
+   * @param term the primary's term; the connection lives no longer
+   * @param parameters pgJDBC's, with user and password
+   * @param deadline a time of {@link Tasks#nanoTime}; then it fails, whatever it is waiting for
+   * @throws SQLException pgJDBC's, or one with state 08001 that says what was met instead of the
+   *     primary, or why the attempt was cut
+   */
+  public Connection open(
+      HostAndPort address,
+      @Nullable InetSocketAddress peer,
+      Term term,
+      Map<String, String> parameters,
+      long deadline)
+      throws SQLException {
+    Dial dial = registry.register(address, peer, term);
+    Duration left = Duration.ofNanos(Math.max(deadline - tasks.nanoTime(), 0));
+    Runnable cancelDeadline =
+        tasks.stepAfter(left, () -> tasks.work(() -> dial.cut("the deadline has passed")));
+    Connection connection = null;
+    try {
+      connection = dial.open(database, parameters);
+      verify(connection, address, term);
+      cancelDeadline.run();
+      String cut = dial.cutReason();
+      if (cut != null) {
+        throw new SQLException(cut);
+      }
+      return connection;
+    } catch (SQLException e) {
+      cancelDeadline.run();
+      String cut = dial.cutReason();
+      if (connection != null) {
+        close(connection);
+      }
+      dial.cut("the connection was not established");
+      registry.withdraw(dial);
+      throw cut == null
+          ? e
+          : new SQLException("The connection to " + address + " was cut: " + cut, "08001", e);
+    }
+  }
+
+  private void verify(Connection connection, HostAndPort address, Term term) throws SQLException {
+    try (Statement statement = connection.createStatement();
+        ResultSet row = statement.executeQuery(WHERE_AM_I)) {
+      row.next();
+      boolean inRecovery = row.getBoolean(1);
+      int timeline = row.getInt(2);
+      long systemIdentifier = row.getLong(3);
+      if (inRecovery
+          || timeline != term.timeline()
+          || systemIdentifier != term.systemIdentifier()) {
+        String met =
+            inRecovery
+                ? "a standby"
+                : systemIdentifier != term.systemIdentifier()
+                    ? "another database cluster"
+                    : "timeline " + timeline;
+        throw new SQLException(
+            address + " is " + met + ", not the primary on timeline " + term.timeline(), "08001");
+      }
+      if (row.getString(4).equals("on") && !Objects.equals(warnedReadOnly, term)) {
+        warnedReadOnly = term;
+        LOG.warn(
+            "The primary at {} gives read-only sessions: see default_transaction_read_only",
+            address);
+      }
+    }
+  }
+
+  private static void close(Connection connection) {
+    try {
+      connection.close();
+    } catch (SQLException e) {
+      LOG.debug("Closing a connection that was not wanted failed", e);
+    }
+  }
+}

@@ -1,0 +1,91 @@
+package io.github.repmgrjdbc.internal.connect;
+
+import io.github.repmgrjdbc.ClusterView.Term;
+import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.internal.wire.Dial;
+import java.net.InetSocketAddress;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Executor;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Every connection given to the application or being opened for it, and the term it is for, so that
+ * a change of term can end what it made pointless. Safe for use by several threads.
+ */
+public final class SocketRegistry {
+
+  private final Map<Dial, Term> dials = new ConcurrentHashMap<>();
+  private final Executor cutters;
+
+  /** The one term whose connections may live; null: none. */
+  private volatile @Nullable Term allowed;
+
+  private volatile String refusal = "no primary is served yet";
+
+  /**
+   * Makes an empty registry.
+   *
+   * @param cutters runs cuts; they must not wait for one another
+   */
+  public SocketRegistry(Executor cutters) {
+    this.cutters = cutters;
+  }
+
+  /** Registers a connection before its socket exists. It is cut at once if its term has passed. */
+  Dial register(HostAndPort address, @Nullable InetSocketAddress peer, Term term) {
+    Dial[] self = new Dial[1];
+    Dial dial = new Dial(address, peer, () -> dials.remove(self[0]));
+    self[0] = dial;
+    // Register first, look second: allow() does it the other way round, so that one of the two
+    // sees what the other did.
+    dials.put(dial, term);
+    if (!term.equals(allowed)) {
+      dial.cut(refusal);
+    }
+    return dial;
+  }
+
+  /** Takes back a connection that did not come about. */
+  void withdraw(Dial dial) {
+    dials.remove(dial);
+  }
+
+  /**
+   * Lets only connections of this term live from now on, and cuts all others, each on its own.
+   *
+   * @param term null for no term at all
+   * @param reason why the others are cut
+   * @return how many were cut
+   */
+  public int allow(@Nullable Term term, String reason) {
+    refusal = reason;
+    allowed = term;
+    int cut = 0;
+    for (Map.Entry<Dial, Term> entry : dials.entrySet()) {
+      if (!entry.getValue().equals(term)) {
+        Dial dial = entry.getKey();
+        cutters.execute(
+            () -> {
+              dial.cut(reason);
+              dials.remove(dial);
+            });
+        cut++;
+      }
+    }
+    return cut;
+  }
+
+  /** Lets no connection live from now on, and ends all without losing what they have sent. */
+  public void close(String reason) {
+    refusal = reason;
+    allowed = null;
+    dials.keySet().forEach(dial -> dial.hangUp(reason));
+  }
+
+  /** Whether no connection is open; drops those whose end could not be noticed. */
+  public boolean isEmpty() {
+    dials.keySet().removeIf(Dial::hasEnded);
+    return dials.isEmpty();
+  }
+}

@@ -1,0 +1,50 @@
+package io.github.repmgrjdbc.internal.monitor;
+
+import java.time.Duration;
+import java.util.function.DoubleSupplier;
+
+/**
+ * How long to wait between two probes of a node.
+ *
+ * <p>Steady when all is well. Hunting while the primary is in doubt: quick for as long as a usual
+ * failover takes, then slower, so that a long outage with many clients does not become a load of
+ * its own on the nodes that are left. Both with jitter, so that clients do not march in step.
+ */
+final class Pace {
+
+  /** A failover takes 2 to 13 s with repmgrd's usual settings; twice that is hunted quickly. */
+  static final Duration QUICK = Duration.ofSeconds(30);
+
+  /** How much slower hunting gets at the most. */
+  static final int SLOWEST = 10;
+
+  private final Duration steady;
+  private final Duration hunt;
+  private final DoubleSupplier random;
+
+  /**
+   * Makes a pace.
+   *
+   * @param random gives numbers from 0 to 1
+   */
+  Pace(Duration steady, Duration hunt, DoubleSupplier random) {
+    this.steady = steady;
+    this.hunt = hunt;
+    this.random = random;
+  }
+
+  Duration steady() {
+    return jittered(steady);
+  }
+
+  /** The wait when the hunt has taken that long; it doubles with every {@link #QUICK}. */
+  Duration hunting(Duration soFar) {
+    long doublings = Math.min(soFar.dividedBy(QUICK), 10);
+    Duration wait = hunt.multipliedBy(Math.min(1L << doublings, SLOWEST));
+    return jittered(wait.compareTo(steady) < 0 ? wait : steady);
+  }
+
+  private Duration jittered(Duration wait) {
+    return Duration.ofNanos((long) (wait.toNanos() * (0.8 + 0.2 * random.getAsDouble())));
+  }
+}

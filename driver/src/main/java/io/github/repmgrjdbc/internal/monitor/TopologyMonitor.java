@@ -1,0 +1,278 @@
+package io.github.repmgrjdbc.internal.monitor;
+
+import io.github.repmgrjdbc.ClusterView.Node;
+import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.internal.topology.Decision;
+import io.github.repmgrjdbc.internal.topology.Observation;
+import io.github.repmgrjdbc.internal.topology.Probe;
+import io.github.repmgrjdbc.internal.topology.Resolver;
+import java.time.Duration;
+import java.util.HashSet;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.function.Consumer;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Probes every address, each in a loop of its own, so that a silent node slows nobody, and has the
+ * resolver decide whenever there is something new.
+ *
+ * <p>Everything but the probes' questions happens in steps (see {@link Tasks}); the public methods
+ * may be called by any thread.
+ */
+public final class TopologyMonitor implements AutoCloseable {
+
+  /** How often a probe reads the node table, however often it asks. */
+  static final Duration TABLE_INTERVAL = Duration.ofSeconds(1);
+
+  private final List<HostAndPort> seeds;
+  private final Duration probeTimeout;
+  private final Resolver resolver;
+  private final Function<HostAndPort, Probe> probes;
+  private final Tasks tasks;
+  private final Consumer<Decision> decided;
+  private final Pace pace;
+  private final ObservationCache observations;
+  private final Map<HostAndPort, Loop> loops =
+      new TreeMap<>(java.util.Comparator.comparing(HostAndPort::toString));
+  private final Set<HostAndPort> suspects = new HashSet<>();
+  private Decision decision = Decision.NONE;
+  private @Nullable Long huntingSince;
+  private Runnable cancelRecheck = () -> {};
+  private boolean closed;
+
+  /** The probe of one address and where it is in its loop: asking, listening or waiting. */
+  private static final class Loop {
+    final HostAndPort address;
+    final Probe probe;
+    @Nullable Long tableReadAt;
+    boolean asking;
+    boolean listening;
+    Runnable cancelWait = () -> {};
+
+    Loop(HostAndPort address, Probe probe) {
+      this.address = address;
+      this.probe = probe;
+    }
+  }
+
+  /**
+   * Makes a monitor; {@link #start} starts it.
+   *
+   * @param probes makes the probe of an address
+   * @param decided told of every decision, in a step
+   */
+  public TopologyMonitor(
+      List<HostAndPort> seeds,
+      Duration steadyInterval,
+      Duration huntInterval,
+      Duration probeTimeout,
+      Resolver resolver,
+      Function<HostAndPort, Probe> probes,
+      Tasks tasks,
+      Consumer<Decision> decided) {
+    this.seeds = List.copyOf(seeds);
+    this.probeTimeout = probeTimeout;
+    this.resolver = resolver;
+    this.probes = probes;
+    this.tasks = tasks;
+    this.decided = decided;
+    this.pace =
+        new Pace(steadyInterval, huntInterval, () -> ThreadLocalRandom.current().nextDouble());
+    // In time, each probe renews its observation or replaces it by a failure. One that has done
+    // neither by then is stuck, in a name look-up, say.
+    Duration maxAge = probeTimeout.plus(steadyInterval.multipliedBy(2)).plusSeconds(1);
+    this.observations = new ObservationCache(maxAge, tasks::nanoTime);
+  }
+
+  /** Starts probing the seeds. */
+  public void start() {
+    tasks.step(this::follow);
+  }
+
+  /** What is known of each address. */
+  public ObservationCache observations() {
+    return observations;
+  }
+
+  /** Somebody met trouble there: look at once, and hunt until it has answered again. */
+  public void suspect(HostAndPort address) {
+    tasks.step(
+        () -> {
+          if (!closed && loops.containsKey(address)) {
+            suspects.add(address);
+            hurry();
+          }
+        });
+  }
+
+  /** Asks every node now. */
+  public void refresh() {
+    tasks.step(this::hurry);
+  }
+
+  /** Forgets everything but the seeds, the memory of earlier primaries included. */
+  public void forget() {
+    tasks.step(
+        () -> {
+          decision = Decision.NONE;
+          observations.clear();
+          decide();
+          hurry();
+        });
+  }
+
+  /** Ends all probes. */
+  @Override
+  public void close() {
+    tasks.step(
+        () -> {
+          closed = true;
+          loops.values().forEach(this::end);
+          loops.clear();
+        });
+  }
+
+  private void decide() {
+    if (closed) {
+      return;
+    }
+    long now = tasks.nanoTime();
+    decision = resolver.resolve(decision, observations.all(), now);
+    cancelRecheck.run();
+    Long again = decision.recheckAt();
+    cancelRecheck =
+        again == null
+            ? () -> {}
+            : tasks.stepAfter(Duration.ofNanos(Math.max(again - now, 0)), this::decide);
+    decided.accept(decision);
+    follow();
+    if (decision.calm() && suspects.isEmpty()) {
+      huntingSince = null;
+    } else if (huntingSince == null) {
+      huntingSince = now;
+      hurry();
+    }
+  }
+
+  /** Starts and ends loops as the members' addresses come and go. */
+  private void follow() {
+    Set<HostAndPort> wanted = new LinkedHashSet<>(seeds);
+    for (Node node : decision.nodes()) {
+      if (node.address() != null) {
+        wanted.add(node.address());
+      }
+    }
+    loops
+        .values()
+        .removeIf(
+            loop -> {
+              boolean gone = !wanted.contains(loop.address);
+              if (gone) {
+                observations.remove(loop.address);
+                suspects.remove(loop.address);
+                end(loop);
+              }
+              return gone;
+            });
+    for (HostAndPort address : wanted) {
+      if (!loops.containsKey(address)) {
+        Loop loop = new Loop(address, probes.apply(address));
+        loops.put(address, loop);
+        ask(loop);
+      }
+    }
+  }
+
+  private void end(Loop loop) {
+    loop.cancelWait.run();
+    // Not as work: what closes it frees a worker, and after the end there are no workers.
+    loop.probe.close();
+  }
+
+  private void ask(Loop loop) {
+    if (loop.asking || loops.get(loop.address) != loop) {
+      return;
+    }
+    loop.asking = true;
+    suspects.remove(loop.address);
+    long now = tasks.nanoTime();
+    Long readAt = loop.tableReadAt;
+    boolean readTable = readAt == null || now - readAt >= TABLE_INTERVAL.toNanos();
+    if (readTable) {
+      loop.tableReadAt = now;
+    }
+    String late = "no answer within " + probeTimeout.toMillis() + " ms";
+    Runnable cancelDeadline =
+        tasks.stepAfter(probeTimeout, () -> tasks.work(() -> loop.probe.cut(late)));
+    tasks.work(
+        () -> {
+          Observation observation = loop.probe.ask(readTable);
+          tasks.step(
+              () -> {
+                cancelDeadline.run();
+                loop.asking = false;
+                if (loops.get(loop.address) == loop) {
+                  observations.put(observation);
+                  decide();
+                  waitForNext(loop);
+                }
+              });
+        });
+  }
+
+  private void waitForNext(Loop loop) {
+    if (loop.asking || loops.get(loop.address) != loop) {
+      return;
+    }
+    Long since = huntingSince;
+    Observation last = observations.get(loop.address);
+    boolean hopeless = last != null && last.failure() != null && last.failure().isIncurable();
+    if (since != null && !hopeless) {
+      Duration soFar = Duration.ofNanos(tasks.nanoTime() - since);
+      Duration wait = suspects.contains(loop.address) ? Duration.ZERO : pace.hunting(soFar);
+      loop.cancelWait = tasks.stepAfter(wait, () -> ask(loop));
+    } else if (isPrimary(loop.address)) {
+      loop.listening = true;
+      Duration wait = pace.steady();
+      tasks.work(
+          () -> {
+            loop.probe.listen(wait);
+            tasks.step(
+                () -> {
+                  loop.listening = false;
+                  ask(loop);
+                });
+          });
+    } else {
+      loop.cancelWait = tasks.stepAfter(pace.steady(), () -> ask(loop));
+    }
+  }
+
+  private boolean isPrimary(HostAndPort address) {
+    return decision.term() != null
+        && decision.nodes().stream()
+            .anyMatch(
+                node -> node.id() == decision.term().primaryId() && address.equals(node.address()));
+  }
+
+  /** Has every loop ask now that is not asking already. */
+  private void hurry() {
+    if (huntingSince == null && !suspects.isEmpty()) {
+      huntingSince = tasks.nanoTime();
+    }
+    for (Loop loop : List.copyOf(loops.values())) {
+      if (loop.listening) {
+        loop.probe.wake();
+      } else if (!loop.asking) {
+        loop.cancelWait.run();
+        ask(loop);
+      }
+    }
+  }
+}

@@ -1,0 +1,97 @@
+package io.github.repmgrjdbc.internal.topology;
+
+import io.github.repmgrjdbc.ClusterView.Node;
+import io.github.repmgrjdbc.ClusterView.Term;
+import io.github.repmgrjdbc.HostAndPort;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What follows from the observations, and what has to be remembered for the next time.
+ *
+ * @param term the primary served last, or null before the first one
+ * @param available whether new connections go to it now
+ * @param nodes as the view has them
+ * @param reason why this primary, or why none; in words
+ * @param calm whether nothing is in doubt, so that probes may be rare
+ * @param recheckAt the time (in the resolver's {@code now}) at which to decide again even if
+ *     nothing new is seen, or null
+ * @param incurable the failure that waiting cannot cure, if every node that answered gave one
+ * @param memory for the next decision only
+ */
+public record Decision(
+    @Nullable Term term,
+    boolean available,
+    List<Node> nodes,
+    String reason,
+    boolean calm,
+    @Nullable Long recheckAt,
+    Observation.@Nullable Failure incurable,
+    Memory memory) {
+
+  /** Before anything was seen. */
+  public static final Decision NONE =
+      new Decision(null, false, List.of(), "nothing is known yet", false, null, null, Memory.NONE);
+
+  /** Copies the list. */
+  public Decision {
+    nodes = List.copyOf(nodes);
+  }
+
+  /** Whether it is the same for everybody outside: all but wording and memory. */
+  public boolean looksLike(Decision other) {
+    return available == other.available
+        && (term == null ? other.term == null : term.equals(other.term))
+        && nodes.stream()
+            .map(Decision::withoutDetail)
+            .toList()
+            .equals(other.nodes.stream().map(Decision::withoutDetail).toList());
+  }
+
+  private static Node withoutDetail(Node node) {
+    return new Node(
+        node.id(), node.name(), node.role(), node.state(), node.address(), node.timeline(), "");
+  }
+
+  /**
+   * What outlives an observation.
+   *
+   * @param members the node table of the primary served last, by id; before the first one, empty
+   * @param identities which node answered last at an address
+   * @param refused superseded nodes by id
+   * @param contest the challenge that is being waited out, or null
+   * @param passedOver challengers that got no support in time: node id to timeline
+   * @param goneSince since when the incumbent has not answered as a primary, or null
+   * @param unsupportedSince since when, on a cold start, there are only candidates without support
+   */
+  record Memory(
+      Map<Integer, Member> members,
+      Map<HostAndPort, Identity> identities,
+      Map<Integer, Refusal> refused,
+      @Nullable Contest contest,
+      Map<Integer, Integer> passedOver,
+      @Nullable Long goneSince,
+      @Nullable Long unsupportedSince) {
+
+    static final Memory NONE = new Memory(Map.of(), Map.of(), Map.of(), null, Map.of(), null, null);
+
+    Memory {
+      members = Map.copyOf(members);
+      identities = Map.copyOf(identities);
+      refused = Map.copyOf(refused);
+      passedOver = Map.copyOf(passedOver);
+    }
+  }
+
+  /** Who answered at an address, and for which database cluster. */
+  record Identity(long systemIdentifier, int nodeId) {}
+
+  /**
+   * Why a node is refused, and the timeline it was on: on a newer one it has been promoted anew.
+   */
+  record Refusal(int timeline, String why) {}
+
+  /** A challenger without support, and since when it has been there. */
+  record Contest(int nodeId, int timeline, long since) {}
+}

@@ -1,0 +1,232 @@
+package io.github.repmgrjdbc.internal.topology;
+
+import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.internal.topology.Observation.Answer;
+import io.github.repmgrjdbc.internal.wire.Dial;
+import java.io.IOException;
+import java.net.UnknownHostException;
+import java.sql.Connection;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import org.postgresql.PGConnection;
+
+/**
+ * The real probe: a connection of its own to the metadata database, kept open, so that a question
+ * costs one round trip and the server's death is seen at once.
+ */
+public final class NodeProbe implements Probe {
+
+  /**
+   * A primary's timeline is in the name of the WAL file that it writes. A standby's is in its
+   * control file, where it lags until a restartpoint; the end of its recovery helps there. What
+   * walreceiver knows is hidden from ordinary roles.
+   */
+  private static final String WHO_ARE_YOU =
+      """
+      select pg_catalog.pg_is_in_recovery(),
+             case when pg_catalog.pg_is_in_recovery()
+                  then greatest(checkpoint.timeline_id, recovery.min_recovery_end_timeline)
+                  else ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()),
+                                      1, 8))::bit(32)::int
+             end,
+             control.system_identifier,
+             coalesce(repmgr.get_local_node_id(), 0),
+             coalesce(repmgr.get_upstream_node_id(), 0)
+        from pg_catalog.pg_control_checkpoint() as checkpoint,
+             pg_catalog.pg_control_recovery() as recovery,
+             pg_catalog.pg_control_system() as control""";
+
+  private static final String NODE_TABLE =
+      """
+      select node_id, node_name, type, active, coalesce(upstream_node_id, 0), conninfo
+        from repmgr.nodes order by node_id""";
+
+  /** How long a wake-up may go unnoticed: pgJDBC's wait can only be ended by the server. */
+  private static final Duration SLICE = Duration.ofMillis(50);
+
+  private final HostAndPort address;
+  private final String database;
+  private final Map<String, String> parameters;
+
+  /** The connection's, open or opening. */
+  private volatile @Nullable Dial dial;
+
+  /** The same while a question is under way: only then may a deadline cut it. */
+  private volatile @Nullable Dial asking;
+
+  private volatile boolean awake;
+  private volatile boolean closed;
+  private @Nullable Session session;
+  private List<Member> copy = List.of();
+
+  /** An open connection with its prepared question. */
+  private record Session(Connection connection, Dial dial, PreparedStatement question) {}
+
+  /**
+   * Makes a probe; it connects when it is asked.
+   *
+   * @param address whom to ask
+   * @param database where {@code repmgr.nodes} is
+   * @param parameters pgJDBC's, with user and password
+   */
+  public NodeProbe(HostAndPort address, String database, Map<String, String> parameters) {
+    this.address = address;
+    this.database = database;
+    this.parameters = Map.copyOf(parameters);
+  }
+
+  @Override
+  public Observation ask(boolean readTable) {
+    awake = false;
+    try {
+      Session kept = session;
+      if (kept != null && kept.dial.cutReason() == null) {
+        asking = kept.dial;
+        try {
+          return ask(kept, readTable);
+        } catch (SQLException e) {
+          disconnect();
+          if (kept.dial.cutReason() != null) {
+            return failure(kept.dial, e);
+          }
+          // Ended while nobody looked, by a restart, say: a new one tells what is true now.
+        }
+      }
+      return connectAndAsk();
+    } finally {
+      asking = null;
+    }
+  }
+
+  private Observation connectAndAsk() {
+    disconnect();
+    Dial opening = new Dial(address, null, () -> {});
+    dial = opening;
+    asking = opening;
+    if (closed) {
+      opening.hangUp("the probe is closed");
+    }
+    try {
+      Connection connection = opening.open(database, parameters);
+      Session opened = new Session(connection, opening, connection.prepareStatement(WHO_ARE_YOU));
+      session = opened;
+      return ask(opened, true);
+    } catch (SQLException e) {
+      disconnect();
+      return failure(opening, e);
+    }
+  }
+
+  private Observation ask(Session open, boolean readTable) throws SQLException {
+    if (readTable) {
+      copy = readTable(open.connection);
+    }
+    try (ResultSet row = open.question.executeQuery()) {
+      if (!row.next()) {
+        throw new SQLException("the answer is empty", "08P01");
+      }
+      return Observation.of(
+          address,
+          new Answer(
+              Math.max(row.getInt(4), 0),
+              row.getBoolean(1),
+              row.getInt(2),
+              row.getLong(3),
+              Math.max(row.getInt(5), 0),
+              copy,
+              open.dial.connectedTo()));
+    }
+  }
+
+  private static List<Member> readTable(Connection connection) throws SQLException {
+    List<Member> members = new ArrayList<>();
+    try (PreparedStatement statement = connection.prepareStatement(NODE_TABLE);
+        ResultSet row = statement.executeQuery()) {
+      while (row.next()) {
+        members.add(
+            new Member(
+                row.getInt(1),
+                row.getString(2),
+                row.getString(3),
+                row.getBoolean(4),
+                row.getInt(5),
+                row.getString(6)));
+      }
+    }
+    return members;
+  }
+
+  private Observation failure(Dial failed, SQLException e) {
+    String cut = failed.cutReason();
+    if (cut != null) {
+      return Observation.failed(address, "08006", cut);
+    }
+    Throwable cause = e.getCause();
+    String message = String.valueOf(e.getMessage());
+    // pgJDBC's own words for these advise on firewalls; the cause says what happened.
+    if (cause instanceof IOException && cause.getMessage() != null) {
+      message = cause instanceof UnknownHostException ? "unknown host" : cause.getMessage();
+    }
+    return Observation.failed(address, e.getSQLState(), message.replace('\n', ' '));
+  }
+
+  @Override
+  public void listen(Duration atMost) {
+    Session open = session;
+    long end = System.nanoTime() + atMost.toNanos();
+    while (open != null && !awake && !closed) {
+      long left = Duration.ofNanos(end - System.nanoTime()).toMillis();
+      if (left <= 0) {
+        return;
+      }
+      try {
+        open.connection
+            .unwrap(PGConnection.class)
+            .getNotifications((int) Math.min(left, SLICE.toMillis()));
+      } catch (SQLException e) {
+        disconnect();
+        return;
+      }
+    }
+  }
+
+  @Override
+  public void wake() {
+    awake = true;
+  }
+
+  @Override
+  public void cut(String reason) {
+    Dial current = asking;
+    if (current != null) {
+      current.cut(reason);
+    }
+  }
+
+  private void disconnect() {
+    Session open = session;
+    session = null;
+    if (open != null) {
+      try {
+        open.connection.close();
+      } catch (SQLException e) {
+        // It had ended already.
+      }
+    }
+  }
+
+  @Override
+  public void close() {
+    closed = true;
+    Dial current = dial;
+    if (current != null) {
+      current.hangUp("the probe is closed");
+    }
+  }
+}

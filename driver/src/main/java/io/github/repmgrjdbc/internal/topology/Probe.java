@@ -1,0 +1,30 @@
+package io.github.repmgrjdbc.internal.topology;
+
+import java.time.Duration;
+
+/** Asks one address who it is, again and again. One thread asks; any thread may cut or wake. */
+public interface Probe extends AutoCloseable {
+
+  /**
+   * Asks once, in the calling thread. Never throws: a failure is an observation too.
+   *
+   * @param readTable whether to read the node table again, or to repeat what it was last time
+   */
+  Observation ask(boolean readTable);
+
+  /**
+   * Waits until the time has passed, the connection has ended, or somebody calls {@link #wake}. A
+   * server that dies closes its connections: this is how that is noticed between two questions.
+   */
+  void listen(Duration atMost);
+
+  /** Ends a {@link #listen} soon. */
+  void wake();
+
+  /** Ends a question that takes too long: it fails at once. */
+  void cut(String reason);
+
+  /** Closes the connection for good. */
+  @Override
+  void close();
+}

@@ -1,0 +1,700 @@
+package io.github.repmgrjdbc.internal.topology;
+
+import io.github.repmgrjdbc.AddressTranslator;
+import io.github.repmgrjdbc.ClusterView.Node;
+import io.github.repmgrjdbc.ClusterView.Role;
+import io.github.repmgrjdbc.ClusterView.State;
+import io.github.repmgrjdbc.ClusterView.Term;
+import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.internal.topology.Decision.Contest;
+import io.github.repmgrjdbc.internal.topology.Decision.Identity;
+import io.github.repmgrjdbc.internal.topology.Decision.Memory;
+import io.github.repmgrjdbc.internal.topology.Decision.Refusal;
+import io.github.repmgrjdbc.internal.topology.Observation.Answer;
+import io.github.repmgrjdbc.internal.topology.Observation.Failure;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.Comparator;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Decides who is the primary. A pure function of the previous decision, the observations and the
+ * time: no clock, no I/O, no logging. The rules and their reasons are in CONTRIBUTING.md, "How the
+ * primary is decided".
+ */
+public final class Resolver {
+
+  /** How long a challenger without support keeps new connections from the incumbent. */
+  static final Duration CONTEST = Duration.ofSeconds(5);
+
+  /** How long a cold start waits for support of the only candidates there are. */
+  static final Duration GRACE = Duration.ofSeconds(1);
+
+  /** An order that does not depend on who answered first. */
+  private static final Comparator<HostAndPort> BY_TEXT =
+      Comparator.comparing(HostAndPort::toString);
+
+  private final List<HostAndPort> seeds;
+  private final AddressTranslator translator;
+
+  /**
+   * Makes a resolver.
+   *
+   * @param seeds the configured addresses
+   * @param translator where to dial a node, or null to leave that to the rest
+   */
+  public Resolver(List<HostAndPort> seeds, AddressTranslator translator) {
+    this.seeds = List.copyOf(seeds);
+    this.translator = translator;
+  }
+
+  /**
+   * Decides.
+   *
+   * @param previous the last decision, {@link Decision#NONE} at first
+   * @param observations the latest of each address, without those that are too old to count
+   * @param now nanoseconds of a clock that only goes forward
+   */
+  public Decision resolve(Decision previous, Collection<Observation> observations, long now) {
+    Round round = new Round(previous.term(), previous.memory(), observations, now);
+    if (round.isRebuilt()) {
+      return new Round(null, Memory.NONE, observations, now).decide();
+    }
+    return round.decide();
+  }
+
+  /** A node that answers. */
+  private record Seen(int id, HostAndPort address, Answer answer) {
+    int timeline() {
+      return answer.timeline();
+    }
+  }
+
+  /** Whom to serve, or why nobody. */
+  private record Choice(@Nullable Seen primary, String reason, boolean calm, @Nullable Long again) {
+    static Choice nobody(String reason, @Nullable Long again) {
+      return new Choice(null, reason, false, again);
+    }
+  }
+
+  /** One decision in the making. */
+  private final class Round {
+
+    private final @Nullable Term term;
+    private final Memory memory;
+    private final long now;
+    private final Map<HostAndPort, Answer> answers = new TreeMap<>(BY_TEXT);
+    private final Map<HostAndPort, Failure> failures = new TreeMap<>(BY_TEXT);
+    private final Map<HostAndPort, Identity> identities = new TreeMap<>(BY_TEXT);
+    private final Map<Integer, Member> members = new TreeMap<>();
+    private final Map<Integer, Seen> seen = new TreeMap<>();
+    private final Map<Integer, Refusal> refused = new TreeMap<>();
+    private final Map<Integer, Seen> candidates = new TreeMap<>();
+    private final Map<Integer, Integer> passedOver = new TreeMap<>();
+    private @Nullable Contest contest;
+    private @Nullable Long goneSince;
+    private @Nullable Long unsupportedSince;
+
+    Round(@Nullable Term term, Memory memory, Collection<Observation> observations, long now) {
+      this.term = term;
+      this.memory = memory;
+      this.now = now;
+      for (Observation observation : observations) {
+        Answer answer = observation.answer();
+        Failure failure = observation.failure();
+        if (answer != null) {
+          answers.put(observation.address(), answer);
+        } else if (failure != null) {
+          failures.put(observation.address(), failure);
+        }
+      }
+      identities.putAll(memory.identities());
+      members.putAll(term == null ? unionOfCopies() : memory.members());
+      identify();
+    }
+
+    /**
+     * Whether all that is remembered is gone: every registered data node answers, none is on the
+     * remembered timeline of the remembered cluster, and one of them is a primary. (Without one,
+     * timelines prove nothing: a standby's lags.)
+     */
+    boolean isRebuilt() {
+      Term served = term;
+      if (served == null) {
+        return false;
+      }
+      boolean anyPrimary = false;
+      boolean anyDataNode = false;
+      for (Member member : members.values()) {
+        if (member.isWitness()) {
+          continue;
+        }
+        anyDataNode = true;
+        HostAndPort address = addressOf(member);
+        Answer answer = address == null ? null : answers.get(address);
+        if (answer == null || isOf(served, answer)) {
+          return false;
+        }
+        anyPrimary |= !answer.inRecovery();
+      }
+      return anyDataNode && anyPrimary;
+    }
+
+    Decision decide() {
+      refuse();
+      findCandidates();
+      Choice choice = term == null ? startCold() : goOn(term);
+      Seen primary = choice.primary;
+      Term next =
+          primary == null
+              ? term
+              : new Term(primary.answer.systemIdentifier(), primary.timeline(), primary.id);
+      if (primary != null && !primary.answer.copy().isEmpty()) {
+        // Its copy rules from now on.
+        members.clear();
+        primary.answer.copy().forEach(member -> members.put(member.nodeId(), member));
+      }
+      if (next != null && !next.equals(term)) {
+        // What is served now makes older timelines superseded at once, not with the next probe.
+        candidates.values().stream()
+            .filter(other -> isOlder(other, next))
+            .forEach(other -> refused.put(other.id, olderThan(other, next)));
+      }
+      return new Decision(
+          next,
+          primary != null,
+          describeNodes(next, primary),
+          choice.reason,
+          choice.calm,
+          choice.again,
+          incurable(),
+          new Memory(
+              next == null ? Map.of() : members,
+              identities,
+              refused,
+              contest,
+              passedOver,
+              goneSince,
+              unsupportedSince));
+    }
+
+    // ---- who answers where -------------------------------------------------------------------
+
+    /** The newest timeline's copy wins; a witness's, which is late, loses to all. */
+    private Map<Integer, Member> unionOfCopies() {
+      Map<Integer, Member> union = new TreeMap<>();
+      answers.values().stream()
+          .sorted(
+              Comparator.comparing((Answer answer) -> !isWitness(answer))
+                  .thenComparing(Answer::timeline))
+          .forEach(answer -> answer.copy().forEach(row -> union.put(row.nodeId(), row)));
+      return union;
+    }
+
+    private void identify() {
+      answers.forEach(
+          (address, answer) -> {
+            int id = idOf(address, answer);
+            if (id <= 0) {
+              return;
+            }
+            identities.put(address, new Identity(answer.systemIdentifier(), id));
+            Seen candidate = new Seen(id, address, answer);
+            // Two addresses may lead to one node. Another cluster's node may claim the same id.
+            seen.merge(id, candidate, (a, b) -> isForeign(a) && !isForeign(b) ? b : a);
+          });
+    }
+
+    private int idOf(HostAndPort address, Answer answer) {
+      if (answer.nodeId() > 0) {
+        return answer.nodeId();
+      }
+      Identity remembered = identities.get(address);
+      if (remembered != null && remembered.systemIdentifier() == answer.systemIdentifier()) {
+        return remembered.nodeId();
+      }
+      // It does not know itself, since repmgrd has not run there: its address may tell, ...
+      for (Member member : members.values()) {
+        if (address.equals(addressOf(member))) {
+          return member.nodeId();
+        }
+      }
+      // ... or that it is a primary, unless it might be a witness.
+      List<Member> primaries = answer.copy().stream().filter(Member::isActivePrimary).toList();
+      boolean mayBeWitness = answer.copy().stream().anyMatch(Member::isWitness);
+      return !answer.inRecovery() && !mayBeWitness && primaries.size() == 1
+          ? primaries.get(0).nodeId()
+          : 0;
+    }
+
+    /** Where to dial a node: what was configured, else where it was met, else its conninfo. */
+    private @Nullable HostAndPort addressOf(Member member) {
+      HostAndPort registered = null;
+      try {
+        registered = Conninfo.addresses(member.conninfo()).get(0);
+      } catch (IllegalArgumentException e) {
+        // Nothing to dial there; the other two may still know.
+      }
+      HostAndPort configured = translator.translate(member.name(), registered);
+      if (configured != null) {
+        return configured;
+      }
+      HostAndPort met = null;
+      for (Map.Entry<HostAndPort, Identity> entry : identities.entrySet()) {
+        boolean same = entry.getValue().nodeId() == member.nodeId() && isKnown(entry, member);
+        if (same
+            && (met == null
+                || (answers.containsKey(entry.getKey()) && !answers.containsKey(met)))) {
+          met = entry.getKey();
+        }
+      }
+      return met != null ? met : registered;
+    }
+
+    private boolean isKnown(Map.Entry<HostAndPort, Identity> entry, Member member) {
+      return term == null
+          || member.isWitness()
+          || entry.getValue().systemIdentifier() == term.systemIdentifier();
+    }
+
+    private boolean isWitness(Answer answer) {
+      return answer.nodeId() > 0
+          && answer.row(answer.nodeId()).filter(Member::isWitness).isPresent();
+    }
+
+    private boolean isWitness(Seen node) {
+      Member member = members.get(node.id);
+      return (member != null && member.isWitness())
+          || node.answer.row(node.id).filter(Member::isWitness).isPresent();
+    }
+
+    private boolean isForeign(Seen node) {
+      return term != null
+          && node.answer.systemIdentifier() != term.systemIdentifier()
+          && !isWitness(node);
+    }
+
+    // ---- who is superseded -------------------------------------------------------------------
+
+    private void refuse() {
+      memory
+          .refused()
+          .forEach(
+              (id, refusal) -> {
+                Seen node = seen.get(id);
+                // In recovery, or promoted anew since: it has been demoted in between.
+                boolean demoted =
+                    node != null
+                        && !isForeign(node)
+                        && (node.answer.inRecovery() || node.timeline() > refusal.timeline());
+                if (!demoted) {
+                  refused.put(id, refusal);
+                }
+              });
+      for (Seen node : seen.values()) {
+        if (node.answer.inRecovery() || isWitness(node) || isForeign(node)) {
+          continue;
+        }
+        if (term != null && isOlder(node, term)) {
+          refused.put(node.id, olderThan(node, term));
+        }
+        for (Seen other : seen.values()) {
+          if (other.id != node.id && !isForeign(other) && hasSeenSuccessorOf(other, node)) {
+            refused.putIfAbsent(
+                node.id,
+                new Refusal(
+                    node.timeline(),
+                    name(other) + "'s node table has it as a failed primary beside another one"));
+          }
+        }
+      }
+    }
+
+    private boolean hasSeenSuccessorOf(Seen other, Seen node) {
+      Member row = other.answer.row(node.id).orElse(null);
+      boolean replaced =
+          row != null
+              && row.isPrimary()
+              && !row.active()
+              && other.answer.namesPrimaryOtherThan(node.id);
+      // A witness's timeline is its own, so that nothing says how old its copy is.
+      return replaced && !isWitness(other) && other.timeline() >= node.timeline();
+    }
+
+    private static boolean isOlder(Seen node, Term than) {
+      return node.answer.systemIdentifier() == than.systemIdentifier()
+          && node.timeline() < than.timeline();
+    }
+
+    private static Refusal olderThan(Seen node, Term served) {
+      return new Refusal(
+          node.timeline(),
+          "timeline " + node.timeline() + " is older than " + served.timeline() + ", served since");
+    }
+
+    // ---- who may be served -------------------------------------------------------------------
+
+    private void findCandidates() {
+      if (term != null) {
+        Seen incumbent = seen.get(term.primaryId());
+        if (incumbent != null && mayServe(incumbent) && !incumbent.answer.copy().isEmpty()) {
+          members.clear();
+          incumbent.answer.copy().forEach(member -> members.put(member.nodeId(), member));
+        }
+      }
+      for (Seen node : seen.values()) {
+        if (members.containsKey(node.id) && mayServe(node)) {
+          candidates.put(node.id, node);
+        }
+      }
+      memory
+          .passedOver()
+          .forEach(
+              (id, timeline) -> {
+                Seen node = candidates.get(id);
+                if (node == null || node.timeline() == timeline) {
+                  passedOver.put(id, timeline);
+                }
+              });
+    }
+
+    private boolean mayServe(Seen node) {
+      return !node.answer.inRecovery()
+          && !isWitness(node)
+          && !isForeign(node)
+          && !refused.containsKey(node.id);
+    }
+
+    private Choice startCold() {
+      if (candidates.isEmpty()) {
+        return Choice.nobody("no node answers as the primary", null);
+      }
+      if (candidates.values().stream()
+              .map(node -> node.answer.systemIdentifier())
+              .distinct()
+              .count()
+          > 1) {
+        return Choice.nobody(
+            "the addresses lead to several database clusters: " + names(candidates.values()), null);
+      }
+      List<Seen> supported =
+          candidates.values().stream()
+              .filter(node -> isAlone() || !supporters(node).isEmpty())
+              .toList();
+      if (!supported.isEmpty()) {
+        Seen best = best(supported);
+        return best == null ? tie(supported) : contested(best, "is the primary");
+      }
+      long since = memory.unsupportedSince() == null ? now : memory.unsupportedSince();
+      unsupportedSince = since;
+      if (now - since < GRACE.toNanos()) {
+        return Choice.nobody(
+            names(candidates.values()) + " answers as a primary, but no other node supports it yet",
+            since + GRACE.toNanos());
+      }
+      Seen best = best(candidates.values());
+      return best == null
+          ? tie(candidates.values())
+          : contested(best, "is taken for the primary, though no other node supports it,");
+    }
+
+    private Choice goOn(Term served) {
+      Seen incumbent = candidates.get(served.primaryId());
+      if (incumbent != null) {
+        return contested(incumbent, "is the primary");
+      }
+      long since = memory.goneSince() == null ? now : memory.goneSince();
+      goneSince = since;
+      boolean goneForLong = now - since >= CONTEST.toNanos();
+      List<Seen> successors =
+          candidates.values().stream()
+              .filter(node -> goneForLong || !passedOver.containsKey(node.id) || hasSupport(node))
+              .toList();
+      String why = whyNot(served.primaryId());
+      if (successors.isEmpty()) {
+        return Choice.nobody(
+            why + "; no successor yet",
+            candidates.isEmpty() || goneForLong ? null : since + CONTEST.toNanos());
+      }
+      Seen best = best(successors);
+      return best == null ? tie(successors) : serve(best, "is the primary now; " + why);
+    }
+
+    /** Serves a node, unless a challenger on a newer timeline stands against it. */
+    private Choice contested(Seen node, String what) {
+      List<Seen> challengers =
+          candidates.values().stream().filter(other -> other.timeline() > node.timeline()).toList();
+      List<Seen> supported = challengers.stream().filter(this::hasSupport).toList();
+      if (!supported.isEmpty()) {
+        Seen best = best(supported);
+        return best == null
+            ? tie(supported)
+            : serve(best, "is the primary now; it was promoted beside " + name(node));
+      }
+      Seen challenger =
+          challengers.stream()
+              .filter(other -> !passedOver.containsKey(other.id))
+              .max(Comparator.comparingInt(Seen::timeline))
+              .orElse(null);
+      if (challenger == null) {
+        return serve(node, challengers.isEmpty() ? what : what + besides(challengers));
+      }
+      Contest running = memory.contest();
+      if (running == null
+          || running.nodeId() != challenger.id
+          || running.timeline() != challenger.timeline()) {
+        running = new Contest(challenger.id, challenger.timeline(), now);
+      }
+      if (now - running.since() >= CONTEST.toNanos()) {
+        challengers.forEach(other -> passedOver.put(other.id, other.timeline()));
+        return serve(node, "goes on as the primary" + besides(challengers));
+      }
+      contest = running;
+      return Choice.nobody(
+          name(challenger)
+              + " was promoted beside "
+              + name(node)
+              + " (timeline "
+              + challenger.timeline()
+              + " against "
+              + node.timeline()
+              + "); waiting for a sign of which one the cluster follows",
+          running.since() + CONTEST.toNanos());
+    }
+
+    private String besides(List<Seen> challengers) {
+      return ", WARNING: beside "
+          + names(challengers)
+          + ", promoted to a newer timeline but supported by no node";
+    }
+
+    private Choice serve(Seen node, String what) {
+      Set<Integer> supporters = supporters(node);
+      return new Choice(
+          node,
+          name(node)
+              + " "
+              + what
+              + " (timeline "
+              + node.timeline()
+              + (supporters.isEmpty()
+                  ? ")"
+                  : ", supported by "
+                      + supporters.stream().map(this::name).collect(Collectors.joining(", "))
+                      + ")"),
+          true,
+          null);
+    }
+
+    private Choice tie(Collection<Seen> nodes) {
+      return Choice.nobody(
+          names(nodes) + " answer as primaries on one timeline with equal support", null);
+    }
+
+    /** The newest timeline, then the most supporters; null if two are equal in both. */
+    private @Nullable Seen best(Collection<Seen> nodes) {
+      Comparator<Seen> order =
+          Comparator.comparingInt(Seen::timeline).thenComparing(node -> supporters(node).size());
+      Seen best = nodes.stream().max(order).orElseThrow();
+      return nodes.stream().filter(node -> order.compare(node, best) == 0).count() == 1
+          ? best
+          : null;
+    }
+
+    /** For a challenger its own copy counts too: a promotion through repmgr has written it. */
+    private boolean hasSupport(Seen node) {
+      return (node.answer.namesPrimary(node.id) && !node.answer.namesPrimaryOtherThan(node.id))
+          || !supporters(node).isEmpty();
+    }
+
+    /** The others that follow it, or whose copy names it as the active primary. */
+    private Set<Integer> supporters(Seen node) {
+      return seen.values().stream()
+          .filter(other -> other.id != node.id && !isForeign(other))
+          .filter(
+              other ->
+                  (other.answer.inRecovery() && other.answer.upstreamId() == node.id)
+                      || other.answer.namesPrimary(node.id))
+          .map(other -> other.id)
+          .collect(Collectors.toCollection(TreeSet::new));
+    }
+
+    /** Whether nobody else is registered who could support anybody. */
+    private boolean isAlone() {
+      return members.size() == 1;
+    }
+
+    // ---- how to say it -----------------------------------------------------------------------
+
+    private String whyNot(int id) {
+      Member member = members.get(id);
+      HostAndPort address = member == null ? null : addressOf(member);
+      String name = name(id);
+      Seen node = seen.get(id);
+      if (node != null && isForeign(node)) {
+        return name + " belongs to another database cluster";
+      }
+      if (node != null && node.answer.inRecovery()) {
+        return name + " is a standby";
+      }
+      Refusal refusal = refused.get(id);
+      if (node != null && refusal != null) {
+        return name + " is superseded: " + refusal.why();
+      }
+      return name + " is silent" + because(address);
+    }
+
+    private String because(@Nullable HostAndPort address) {
+      Failure failure = address == null ? null : failures.get(address);
+      return failure == null ? "" : ": " + failure.message();
+    }
+
+    private String names(Collection<Seen> nodes) {
+      return nodes.stream().map(this::name).collect(Collectors.joining(" and "));
+    }
+
+    private String name(Seen node) {
+      return name(node.id);
+    }
+
+    private String name(int id) {
+      Member member = members.get(id);
+      return member == null ? "node " + id : member.name();
+    }
+
+    private List<Node> describeNodes(@Nullable Term next, @Nullable Seen primary) {
+      List<Node> nodes = new ArrayList<>();
+      Set<HostAndPort> used = new HashSet<>();
+      for (Member member : members.values()) {
+        Node node = describe(member, next, primary);
+        nodes.add(node);
+        if (node.address() != null) {
+          used.add(node.address());
+        }
+      }
+      for (HostAndPort seed : seeds) {
+        Identity identity = identities.get(seed);
+        boolean tied = identity != null && members.containsKey(identity.nodeId());
+        if (!tied && used.add(seed)) {
+          Answer answer = answers.get(seed);
+          boolean foreign =
+              answer != null
+                  && next != null
+                  && answer.systemIdentifier() != next.systemIdentifier();
+          nodes.add(
+              new Node(
+                  0,
+                  seed.toString(),
+                  answer != null && answer.inRecovery() ? Role.STANDBY : Role.UNKNOWN,
+                  foreign ? State.FOREIGN : answer == null ? State.SILENT : State.UP,
+                  seed,
+                  answer == null ? 0 : answer.timeline(),
+                  answer == null
+                      ? noAnswer(seed)
+                      : foreign
+                          ? "belongs to another database cluster"
+                          : answer.copy().isEmpty()
+                              ? "its repmgr.nodes is empty"
+                              : "answers, but does not know its node_id (has repmgrd ever run"
+                                  + " there?), and no row of repmgr.nodes has this address"));
+        }
+      }
+      return nodes;
+    }
+
+    private Node describe(Member member, @Nullable Term next, @Nullable Seen primary) {
+      int id = member.nodeId();
+      HostAndPort address = addressOf(member);
+      Seen node = seen.get(id);
+      if (node == null) {
+        Answer stranger = address == null ? null : answers.get(address);
+        boolean foreign = stranger != null;
+        return new Node(
+            id,
+            member.name(),
+            registeredRole(member),
+            foreign ? State.FOREIGN : State.SILENT,
+            address,
+            0,
+            foreign
+                ? "another node answers at its address"
+                : address == null ? "its conninfo has no address" : noAnswer(address));
+      }
+      Answer answer = node.answer;
+      Refusal refusal = refused.get(id);
+      if (next != null
+          && answer.systemIdentifier() != next.systemIdentifier()
+          && !isWitness(node)) {
+        return new Node(
+            id,
+            member.name(),
+            registeredRole(member),
+            State.FOREIGN,
+            node.address,
+            answer.timeline(),
+            "belongs to another database cluster");
+      }
+      if (isWitness(node)) {
+        return new Node(id, member.name(), Role.WITNESS, State.UP, node.address, 0, "witness");
+      }
+      if (answer.inRecovery()) {
+        return new Node(
+            id,
+            member.name(),
+            Role.STANDBY,
+            State.UP,
+            node.address,
+            answer.timeline(),
+            answer.upstreamId() > 0 ? "follows " + name(answer.upstreamId()) : "in recovery");
+      }
+      State state =
+          primary != null && primary.id == id
+              ? State.UP
+              : refusal != null ? State.SUPERSEDED : State.CHALLENGER;
+      return new Node(
+          id,
+          member.name(),
+          Role.PRIMARY,
+          state,
+          node.address,
+          answer.timeline(),
+          refusal != null ? refusal.why() : "takes writes");
+    }
+
+    private static Role registeredRole(Member member) {
+      return switch (member.type()) {
+        case "primary" -> Role.PRIMARY;
+        case "standby" -> Role.STANDBY;
+        case "witness" -> Role.WITNESS;
+        default -> Role.UNKNOWN;
+      };
+    }
+
+    private String noAnswer(HostAndPort address) {
+      Failure failure = failures.get(address);
+      return failure == null ? "no answer yet" : failure.message();
+    }
+
+    /** The failure to report at once: somebody answered, and everybody who did gave one. */
+    private @Nullable Failure incurable() {
+      if (!answers.isEmpty()) {
+        return null;
+      }
+      List<Failure> said = failures.values().stream().filter(Failure::isAnswer).toList();
+      return !said.isEmpty() && said.stream().allMatch(Failure::isIncurable) ? said.get(0) : null;
+    }
+  }
+
+  private static boolean isOf(Term term, Answer answer) {
+    return answer.systemIdentifier() == term.systemIdentifier()
+        && answer.timeline() >= term.timeline();
+  }
+}

@@ -1,0 +1,79 @@
+package io.github.repmgrjdbc.internal.wire;
+
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.Socket;
+import java.util.Map;
+import java.util.UUID;
+import java.util.concurrent.ConcurrentHashMap;
+import javax.net.SocketFactory;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The socket factory that pgJDBC is told to use, by class name. It leads from there back to the
+ * {@link Dial} that the connection belongs to: pgJDBC makes one factory for each connection and
+ * keeps it for the connection's cancel requests.
+ *
+ * <p>The map of tokens is the one static state of the driver: pgJDBC gives a factory nothing but a
+ * text. An entry lives only while pgJDBC looks its factory up.
+ */
+public final class DialSocketFactory extends SocketFactory {
+
+  private static final Map<String, Dial> DIALS = new ConcurrentHashMap<>();
+
+  private final Dial dial;
+
+  /**
+   * Called by pgJDBC.
+   *
+   * @param token what {@link #announce} gave
+   */
+  public DialSocketFactory(String token) {
+    Dial announced = DIALS.get(token);
+    if (announced == null) {
+      throw new IllegalStateException("No connection is being opened under this token");
+    }
+    this.dial = announced;
+  }
+
+  static String announce(Dial dial) {
+    String token = UUID.randomUUID().toString();
+    DIALS.put(token, dial);
+    return token;
+  }
+
+  static void withdraw(String token) {
+    DIALS.remove(token);
+  }
+
+  @Override
+  public Socket createSocket() throws IOException {
+    return dial.createSocket();
+  }
+
+  @Override
+  public Socket createSocket(String host, int port) {
+    throw notUsed();
+  }
+
+  @Override
+  public Socket createSocket(
+      String host, int port, @Nullable InetAddress localHost, int localPort) {
+    throw notUsed();
+  }
+
+  @Override
+  public Socket createSocket(InetAddress host, int port) {
+    throw notUsed();
+  }
+
+  @Override
+  public Socket createSocket(
+      InetAddress address, int port, @Nullable InetAddress localAddress, int localPort) {
+    throw notUsed();
+  }
+
+  private static UnsupportedOperationException notUsed() {
+    return new UnsupportedOperationException("pgJDBC connects the sockets itself");
+  }
+}
