@@ -207,9 +207,11 @@ public final class Resolver {
               return;
             }
             identities.put(address, new Identity(answer.systemIdentifier(), id));
-            Seen candidate = new Seen(id, address, answer);
-            // Two addresses may lead to one node. Another cluster's node may claim the same id.
-            seen.merge(id, candidate, (a, b) -> isForeign(a) && !isForeign(b) ? b : a);
+            Seen node = new Seen(id, address, answer);
+            // Another cluster's node may claim the id of one of ours.
+            if (!isForeign(node)) {
+              seen.putIfAbsent(id, node);
+            }
           });
     }
 
@@ -293,21 +295,20 @@ public final class Resolver {
                 // In recovery, or promoted anew since: it has been demoted in between.
                 boolean demoted =
                     node != null
-                        && !isForeign(node)
                         && (node.answer.inRecovery() || node.timeline() > refusal.timeline());
                 if (!demoted) {
                   refused.put(id, refusal);
                 }
               });
       for (Seen node : seen.values()) {
-        if (node.answer.inRecovery() || isWitness(node) || isForeign(node)) {
+        if (node.answer.inRecovery() || isWitness(node)) {
           continue;
         }
         if (term != null && isOlder(node, term)) {
           refused.put(node.id, olderThan(node, term));
         }
         for (Seen other : seen.values()) {
-          if (other.id != node.id && !isForeign(other) && hasSeenSuccessorOf(other, node)) {
+          if (other.id != node.id && hasSeenSuccessorOf(other, node)) {
             refused.putIfAbsent(
                 node.id,
                 new Refusal(
@@ -326,7 +327,14 @@ public final class Resolver {
               && !row.active()
               && other.answer.namesPrimaryOtherThan(node.id);
       // A witness's timeline is its own, so that nothing says how old its copy is.
-      return replaced && !isWitness(other) && other.timeline() >= node.timeline();
+      return replaced
+          && !isWitness(other)
+          && sameCluster(other, node)
+          && other.timeline() >= node.timeline();
+    }
+
+    private static boolean sameCluster(Seen a, Seen b) {
+      return a.answer.systemIdentifier() == b.answer.systemIdentifier();
     }
 
     private static boolean isOlder(Seen node, Term than) {
@@ -367,10 +375,7 @@ public final class Resolver {
     }
 
     private boolean mayServe(Seen node) {
-      return !node.answer.inRecovery()
-          && !isWitness(node)
-          && !isForeign(node)
-          && !refused.containsKey(node.id);
+      return !node.answer.inRecovery() && !isWitness(node) && !refused.containsKey(node.id);
     }
 
     private Choice startCold() {
@@ -518,7 +523,7 @@ public final class Resolver {
     /** The others that follow it, or whose copy names it as the active primary. */
     private Set<Integer> supporters(Seen node) {
       return seen.values().stream()
-          .filter(other -> other.id != node.id && !isForeign(other))
+          .filter(other -> other.id != node.id && (isWitness(other) || sameCluster(other, node)))
           .filter(
               other ->
                   (other.answer.inRecovery() && other.answer.upstreamId() == node.id)
@@ -539,8 +544,9 @@ public final class Resolver {
       HostAndPort address = member == null ? null : addressOf(member);
       String name = name(id);
       Seen node = seen.get(id);
-      if (node != null && isForeign(node)) {
-        return name + " belongs to another database cluster";
+      Answer stranger = node != null || address == null ? null : answers.get(address);
+      if (stranger != null) {
+        return name + " is not there: " + describeStranger(stranger);
       }
       if (node != null && node.answer.inRecovery()) {
         return name + " is a standby";
@@ -574,7 +580,7 @@ public final class Resolver {
       List<Node> nodes = new ArrayList<>();
       Set<HostAndPort> used = new HashSet<>();
       for (Member member : members.values()) {
-        Node node = describe(member, next, primary);
+        Node node = describe(member, primary);
         nodes.add(node);
         if (node.address() != null) {
           used.add(node.address());
@@ -610,40 +616,27 @@ public final class Resolver {
       return nodes;
     }
 
-    private Node describe(Member member, @Nullable Term next, @Nullable Seen primary) {
+    private Node describe(Member member, @Nullable Seen primary) {
       int id = member.nodeId();
       HostAndPort address = addressOf(member);
       Seen node = seen.get(id);
       if (node == null) {
         Answer stranger = address == null ? null : answers.get(address);
-        boolean foreign = stranger != null;
         return new Node(
             id,
             member.name(),
             registeredRole(member),
-            foreign ? State.FOREIGN : State.SILENT,
+            stranger != null ? State.FOREIGN : State.SILENT,
             address,
             0,
-            foreign
-                ? "another node answers at its address"
+            stranger != null
+                ? describeStranger(stranger)
                 : address == null ? "its conninfo has no address" : noAnswer(address));
       }
       Answer answer = node.answer;
       Refusal refusal = refused.get(id);
-      if (next != null
-          && answer.systemIdentifier() != next.systemIdentifier()
-          && !isWitness(node)) {
-        return new Node(
-            id,
-            member.name(),
-            registeredRole(member),
-            State.FOREIGN,
-            node.address,
-            answer.timeline(),
-            "belongs to another database cluster");
-      }
       if (isWitness(node)) {
-        return new Node(id, member.name(), Role.WITNESS, State.UP, node.address, 0, "witness");
+        return new Node(id, member.name(), Role.WITNESS, State.UP, address, 0, "witness");
       }
       if (answer.inRecovery()) {
         return new Node(
@@ -651,7 +644,7 @@ public final class Resolver {
             member.name(),
             Role.STANDBY,
             State.UP,
-            node.address,
+            address,
             answer.timeline(),
             answer.upstreamId() > 0 ? "follows " + name(answer.upstreamId()) : "in recovery");
       }
@@ -664,9 +657,15 @@ public final class Resolver {
           member.name(),
           Role.PRIMARY,
           state,
-          node.address,
+          address,
           answer.timeline(),
           refusal != null ? refusal.why() : "takes writes");
+    }
+
+    private String describeStranger(Answer answer) {
+      return term != null && answer.systemIdentifier() != term.systemIdentifier()
+          ? "a node of another database cluster answers at its address"
+          : "another node answers at its address";
     }
 
     private static Role registeredRole(Member member) {

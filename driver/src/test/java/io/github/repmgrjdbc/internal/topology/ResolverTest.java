@@ -1,0 +1,781 @@
+package io.github.repmgrjdbc.internal.topology;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.repmgrjdbc.AddressTranslator;
+import io.github.repmgrjdbc.ClusterView.Node;
+import io.github.repmgrjdbc.ClusterView.Role;
+import io.github.repmgrjdbc.ClusterView.State;
+import io.github.repmgrjdbc.ClusterView.Term;
+import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.internal.topology.Observation.Answer;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.Nested;
+import org.junit.jupiter.api.Test;
+
+/**
+ * The truth table of the decision, one row a test. A {@link Scenario} plays a history of
+ * observations; after each the decision is also made from the same observations in another order
+ * and once more, which must not matter.
+ */
+class ResolverTest {
+
+  private static final long CLUSTER = 7_001L;
+  private static final long OTHER_CLUSTER = 7_002L;
+  private static final long WITNESS_CLUSTER = 7_009L;
+
+  /** n1 is the primary, n2 and n3 follow it; what every copy says in a healthy cluster. */
+  private static final List<Member> N1_LEADS = table(primary(1), standby(2, 1), standby(3, 1));
+
+  /** n2 was promoted when n1 failed; n3 has not followed yet. */
+  private static final List<Member> N2_PROMOTED = table(failed(1), primary(2), standby(3, 1));
+
+  private static final List<Member> N2_LEADS = table(failed(1), primary(2), standby(3, 2));
+
+  @Nested
+  class Healthy {
+
+    @Test
+    void thePrimaryIsServed() {
+      scenario()
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .isCalm()
+          .hasNode(1, Role.PRIMARY, State.UP)
+          .hasNode(2, Role.STANDBY, State.UP)
+          .hasNode(3, Role.STANDBY, State.UP);
+    }
+
+    @Test
+    void withOneStandbyDownToo() {
+      scenario()
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), silent(3))
+          .serves(1, 1)
+          .isCalm()
+          .hasNode(3, Role.STANDBY, State.SILENT);
+    }
+
+    @Test
+    void aSingleRegisteredNodeNeedsNoSupport() {
+      scenario().sees(takesWrites(1, 1, table(primary(1)))).serves(1, 1).isCalm();
+    }
+
+    @Test
+    void activeFalseOfAStandbySaysNothing() {
+      List<Member> oneMarkedDown = table(primary(1), row(2, "standby", false, 1), standby(3, 1));
+      scenario()
+          .sees(takesWrites(1, 1, oneMarkedDown), follows(2, 1, 1, oneMarkedDown), silent(3))
+          .serves(1, 1)
+          .hasNode(2, Role.STANDBY, State.UP);
+    }
+  }
+
+  @Nested
+  class Failover {
+
+    @Test
+    void primaryDeadAndNobodyPromotedServesNobody() {
+      healthy()
+          .sees(refused(1), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .servesNobody("n1 is silent: Connection refused")
+          .keepsTerm(1, 1)
+          .hunts()
+          .hasNode(1, Role.PRIMARY, State.SILENT);
+    }
+
+    @Test
+    void promotedNodeIsServedWhileEveryCopyStillNamesTheOldOne() {
+      healthy()
+          .sees(refused(1), takesWrites(2, 2, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .serves(2, 2)
+          .isCalm();
+    }
+
+    @Test
+    void lateSiblingDoesNotMatter() {
+      healthy()
+          .sees(silent(1), takesWrites(2, 2, N2_PROMOTED), follows(3, 1, 1, N1_LEADS))
+          .serves(2, 2)
+          .sees(silent(1), takesWrites(2, 2, N2_LEADS), follows(3, 2, 2, N2_LEADS))
+          .serves(2, 2);
+    }
+
+    @Test
+    void samePrimaryBackOnItsTimelineIsServedAgain() {
+      healthy()
+          .sees(silent(1), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .servesNobody("n1 is silent")
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1);
+    }
+
+    @Test
+    void plannedSwitchover() {
+      List<Member> swapped = table(standby(1, 2), primary(2), standby(3, 2));
+      healthy()
+          .sees(follows(1, 2, 2, swapped), takesWrites(2, 2, swapped), follows(3, 2, 2, swapped))
+          .serves(2, 2)
+          .hasNode(1, Role.STANDBY, State.UP);
+    }
+
+    @Test
+    void allSilentKeepsTheMemory() {
+      healthy().sees().servesNobody("n1 is silent").keepsTerm(1, 1);
+    }
+  }
+
+  @Nested
+  class OldPrimaryBack {
+
+    @Test
+    void isSupersededByTheNewerTimeline() {
+      failedOver()
+          .sees(
+              takesWrites(1, 1, N1_LEADS), takesWrites(2, 2, N2_LEADS), follows(3, 2, 2, N2_LEADS))
+          .serves(2, 2)
+          .isCalm()
+          .hasNode(1, Role.PRIMARY, State.SUPERSEDED);
+    }
+
+    @Test
+    void isNotServedThoughNobodyElseAnswers() {
+      failedOver()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), silent(3))
+          .servesNobody("n2 is silent")
+          .hasNode(1, Role.PRIMARY, State.SUPERSEDED);
+    }
+
+    @Test
+    void isNotServedThoughALateSiblingStillFollowsIt() {
+      failedOver()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), follows(3, 1, 1, N1_LEADS))
+          .servesNobody("n2 is silent");
+    }
+
+    @Test
+    void isRefusedOnAColdStartByTheNewPrimarysCopy() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS), takesWrites(2, 2, N2_LEADS), follows(3, 2, 2, N2_LEADS))
+          .serves(2, 2)
+          .hasNode(1, Role.PRIMARY, State.SUPERSEDED);
+    }
+
+    @Test
+    void isRefusedOnAColdStartByASiblingsCopyAlone() {
+      scenario()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), follows(3, 2, 2, N2_LEADS))
+          .servesNobody("no node answers as the primary")
+          .hasNode(1, Role.PRIMARY, State.SUPERSEDED);
+    }
+
+    @Test
+    void onceRefusedStaysRefusedWhenTheEvidenceFallsSilent() {
+      scenario()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), follows(3, 2, 2, N2_LEADS))
+          .servesNobody("no node answers as the primary")
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), silent(3))
+          .after(60_000)
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), silent(3))
+          .servesNobody("no node answers as the primary");
+    }
+
+    @Test
+    void isAcceptedAgainOnceItWasSeenInRecovery() {
+      List<Member> n1LeadsAgain = table(primary(1), failed(2), standby(3, 1));
+      failedOver()
+          .sees(takesWrites(1, 1, N1_LEADS), takesWrites(2, 2, N2_LEADS), silent(3))
+          .serves(2, 2)
+          .sees(follows(1, 2, 2, N2_LEADS), takesWrites(2, 2, N2_LEADS), silent(3))
+          .hasNode(1, Role.STANDBY, State.UP)
+          .sees(takesWrites(1, 3, n1LeadsAgain), silent(2), silent(3))
+          .serves(1, 3);
+    }
+
+    @Test
+    void isAcceptedOnANewerTimelineThoughItsRecoveryWentUnseen() {
+      failedOver()
+          .sees(takesWrites(1, 1, N1_LEADS), takesWrites(2, 2, N2_LEADS), silent(3))
+          .serves(2, 2)
+          .sees(takesWrites(1, 3, N2_LEADS), silent(2), silent(3))
+          .serves(1, 3);
+    }
+  }
+
+  @Nested
+  class Witness {
+
+    private final List<Member> table = table(primary(1), standby(2, 1), row(4, "witness", true, 1));
+
+    @Test
+    void isNoCandidateThoughItIsNotInRecovery() {
+      scenario()
+          .sees(silent(1), follows(2, 1, 1, table), witness(4, table))
+          .servesNobody("no node answers as the primary")
+          .hasNode(4, Role.WITNESS, State.UP);
+    }
+
+    @Test
+    void supportsAPrimaryByItsCopyThoughItsIdentifierDiffers() {
+      scenario().sees(takesWrites(1, 1, table), silent(2), witness(4, table)).serves(1, 1).isCalm();
+    }
+
+    @Test
+    void itsLateCopyRefusesNobody() {
+      // n1 failed, n2 led, n1 leads again on timeline 3; the witness has not synchronised since.
+      List<Member> late = table(failed(1), primary(2), row(4, "witness", true, 2));
+      List<Member> now = table(primary(1), failed(2), row(4, "witness", true, 1));
+      scenario()
+          .sees(takesWrites(1, 3, now), silent(2), witness(4, late))
+          .servesNobody("no other node supports it yet")
+          .after(1_000)
+          .again()
+          .serves(1, 3);
+    }
+
+    @Test
+    void unidentifiedWitnessIsNotTakenForAPrimary() {
+      Observation unidentified =
+          Observation.of(address(4), answer(0, false, 1, WITNESS_CLUSTER, 0, table));
+      HostAndPort mapped = new HostAndPort("localhost", 32_768);
+      scenario()
+          .sees(new Observation(mapped, unidentified.answer(), null))
+          .servesNobody("no node answers as the primary")
+          .after(10_000)
+          .again()
+          .servesNobody("no node answers as the primary");
+    }
+  }
+
+  @Nested
+  class PromotedBesideALivePrimary {
+
+    /** By pg_ctl: nothing but its timeline tells; its copy still names n1. */
+    private final Observation rescue = takesWrites(3, 2, N1_LEADS);
+
+    private final Observation[] all = {
+      takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), rescue
+    };
+
+    @Test
+    void withoutSupportItOnlyDelaysNewConnections() {
+      healthy()
+          .sees(all)
+          .servesNobody("n3 was promoted beside n1")
+          .hasNode(3, Role.PRIMARY, State.CHALLENGER)
+          .hunts()
+          .after(4_999)
+          .again()
+          .servesNobody("n3 was promoted beside n1")
+          .after(1)
+          .again()
+          .serves(1, 1)
+          .says("WARNING")
+          .isCalm()
+          .after(60_000)
+          .again()
+          .serves(1, 1);
+    }
+
+    @Test
+    void oneLostProbeOfTheIncumbentDoesNotHandOverToIt() {
+      healthy()
+          .sees(all)
+          .after(5_000)
+          .again()
+          .serves(1, 1)
+          .sees(silent(1), follows(2, 1, 1, N1_LEADS), rescue)
+          .servesNobody("n1 is silent")
+          .sees(all)
+          .serves(1, 1);
+    }
+
+    @Test
+    void itIsServedWhenTheIncumbentIsGoneForGood() {
+      healthy()
+          .sees(all)
+          .after(5_000)
+          .again()
+          .serves(1, 1)
+          .sees(silent(1), silent(2), rescue)
+          .servesNobody("n1 is silent")
+          .after(5_000)
+          .again()
+          .serves(3, 2);
+    }
+
+    @Test
+    void withItsOwnCopyItTakesOver() {
+      List<Member> promotedByRepmgr = table(failed(1), standby(2, 1), primary(3));
+      healthy()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              takesWrites(3, 2, promotedByRepmgr))
+          .serves(3, 2)
+          .hasNode(1, Role.PRIMARY, State.SUPERSEDED);
+    }
+
+    @Test
+    void withAFollowerItTakesOver() {
+      healthy().sees(takesWrites(1, 1, N1_LEADS), follows(2, 2, 3, N1_LEADS), rescue).serves(3, 2);
+    }
+
+    @Test
+    void healedBlackHole() {
+      // n1 was only cut off from us and the rest. Its copy names itself, n2's has the promotion.
+      healthy()
+          .sees(takesWrites(1, 1, N1_LEADS), takesWrites(2, 2, N1_LEADS), silent(3))
+          .servesNobody("n2 was promoted beside n1")
+          .sees(takesWrites(1, 1, N1_LEADS), takesWrites(2, 2, N2_PROMOTED), silent(3))
+          .serves(2, 2)
+          .hasNode(1, Role.PRIMARY, State.SUPERSEDED);
+    }
+
+    @Test
+    void onAColdStartTooItDelaysOnly() {
+      scenario()
+          .sees(all)
+          .servesNobody("n3 was promoted beside n1")
+          .after(5_000)
+          .again()
+          .serves(1, 1);
+    }
+  }
+
+  @Nested
+  class Membership {
+
+    @Test
+    void anUnregisteredNodeIsNoCandidate() {
+      List<Member> without1 = table(primary(2), standby(3, 2));
+      failedOver()
+          .sees(silent(1), takesWrites(2, 2, without1), follows(3, 2, 2, without1))
+          .serves(2, 2)
+          .sees(takesWrites(1, 5, N1_LEADS), silent(2), follows(3, 2, 2, without1))
+          .servesNobody("n2 is silent");
+    }
+
+    @Test
+    void anewNodeBecomesAMember() {
+      List<Member> four = table(primary(1), standby(2, 1), standby(3, 1), standby(4, 1));
+      healthy()
+          .sees(takesWrites(1, 1, four), follows(2, 1, 1, four), follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .hasNode(4, Role.STANDBY, State.SILENT);
+    }
+
+    @Test
+    void anotherClustersNodeAtAKnownAddressIsIgnored() {
+      Observation foreign =
+          Observation.of(
+              address(2), answer(1, false, 9, OTHER_CLUSTER, 0, table(primary(1), standby(2, 1))));
+      healthy()
+          .sees(takesWrites(1, 1, N1_LEADS), foreign, follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .hasNode(2, Role.STANDBY, State.FOREIGN)
+          .sees(silent(1), foreign, follows(3, 1, 1, N1_LEADS))
+          .servesNobody("n1 is silent");
+    }
+
+    @Test
+    void twoClustersOnAColdStartServeNobody() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, table(primary(1), standby(3, 1))),
+              Observation.of(address(2), answer(2, false, 9, OTHER_CLUSTER, 0, table(primary(2)))))
+          .servesNobody("several database clusters");
+    }
+
+    @Test
+    void rebuiltClusterIsAcceptedOnceEveryDataNodeBelongsToIt() {
+      healthy()
+          .sees(silent(1), takesWritesOf(OTHER_CLUSTER, 2, 1, table(primary(2))), silent(3))
+          .servesNobody("n1 is silent")
+          .sees(
+              takesWritesOf(OTHER_CLUSTER, 1, 1, N1_LEADS),
+              followsIn(OTHER_CLUSTER, 2, 1, 1, N1_LEADS),
+              follows(3, 1, 1, N1_LEADS))
+          .servesNobody("a node of another database cluster")
+          .sees(
+              takesWritesOf(OTHER_CLUSTER, 1, 1, N1_LEADS),
+              followsIn(OTHER_CLUSTER, 2, 1, 1, N1_LEADS),
+              followsIn(OTHER_CLUSTER, 3, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .belongsTo(OTHER_CLUSTER);
+    }
+
+    @Test
+    void restoredClusterIsAcceptedOnceEveryDataNodeIsOnIt() {
+      failedOver()
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), silent(3))
+          .servesNobody("")
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1);
+    }
+
+    @Test
+    void allInRecoveryWithLateTimelinesIsNoRebuild() {
+      failedOver()
+          .sees(follows(1, 1, 0, N2_LEADS), follows(2, 1, 0, N2_LEADS), follows(3, 1, 0, N2_LEADS))
+          .servesNobody("n2 is a standby")
+          .keepsTerm(2, 2);
+    }
+  }
+
+  @Nested
+  class ColdStart {
+
+    @Test
+    void nothingAnswers() {
+      scenario()
+          .sees(refused(1), silent(2), silent(3))
+          .servesNobody("no node answers as the primary")
+          .hunts();
+    }
+
+    @Test
+    void withoutSupportItWaitsAndThenServesWithAWarning() {
+      scenario()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), silent(3))
+          .servesNobody("no other node supports it yet")
+          .after(999)
+          .again()
+          .servesNobody("no other node supports it yet")
+          .after(1)
+          .again()
+          .serves(1, 1)
+          .says("no other node supports it");
+    }
+
+    @Test
+    void aTieServesNobody() {
+      List<Member> both = table(primary(1), primary(2));
+      scenario()
+          .sees(takesWrites(1, 1, both), takesWrites(2, 1, both))
+          .servesNobody("equal support")
+          .after(60_000)
+          .again()
+          .servesNobody("equal support");
+    }
+
+    @Test
+    void ofTwoOnOneTimelineTheOneWithMoreSupportersIsServed() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, table(primary(1), standby(2, 1), standby(3, 1))),
+              takesWrites(2, 1, table(primary(2), standby(3, 2))),
+              follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1);
+    }
+
+    @Test
+    void onATieTheIncumbentKeepsIt() {
+      healthy()
+          .sees(takesWrites(1, 1, N1_LEADS), takesWrites(2, 1, N1_LEADS), silent(3))
+          .serves(1, 1)
+          .hasNode(2, Role.PRIMARY, State.CHALLENGER);
+    }
+
+    @Test
+    void anEmptyTableServesNobodyAndSaysSo() {
+      Decision decision =
+          scenario()
+              .sees(Observation.of(address(1), answer(1, false, 1, CLUSTER, 0, List.of())))
+              .decision;
+      assertFalse(decision.available());
+      assertTrue(
+          decision.nodes().stream().anyMatch(node -> node.detail().contains("is empty")),
+          decision.toString());
+    }
+  }
+
+  @Nested
+  class Addresses {
+
+    private final HostAndPort mapped1 = new HostAndPort("localhost", 32_001);
+    private final HostAndPort mapped2 = new HostAndPort("localhost", 32_002);
+
+    @Test
+    void nodesAreRecognisedBehindMappedPorts() {
+      scenario()
+          .sees(at(mapped1, takesWrites(1, 1, N1_LEADS)), at(mapped2, follows(2, 1, 1, N1_LEADS)))
+          .serves(1, 1)
+          .dials(1, mapped1)
+          .dials(2, mapped2)
+          .dials(3, address(3));
+    }
+
+    @Test
+    void anAddressMapWinsOverWhereANodeWasMet() {
+      HostAndPort configured = new HostAndPort("proxy", 6_000);
+      scenario((name, address) -> name.equals("n1") ? configured : null)
+          .sees(at(mapped1, takesWrites(1, 1, N1_LEADS)), follows(2, 1, 1, N1_LEADS))
+          .dials(1, configured);
+    }
+
+    @Test
+    void aNodeThatDoesNotKnowItselfIsKnownByItsAddress() {
+      scenario()
+          .sees(anonymous(takesWrites(1, 1, N1_LEADS)), anonymous(follows(2, 1, 1, N1_LEADS)))
+          .serves(1, 1)
+          .hasNode(2, Role.STANDBY, State.UP);
+    }
+
+    @Test
+    void aNodeThatForgotItselfIsRememberedAtItsAddress() {
+      scenario()
+          .sees(at(mapped1, takesWrites(1, 1, N1_LEADS)), at(mapped2, follows(2, 1, 1, N1_LEADS)))
+          .serves(1, 1)
+          .sees(
+              anonymous(at(mapped1, takesWrites(1, 1, N1_LEADS))),
+              anonymous(at(mapped2, follows(2, 1, 1, N1_LEADS))))
+          .serves(1, 1)
+          .dials(1, mapped1)
+          .hasNode(2, Role.STANDBY, State.UP);
+    }
+
+    @Test
+    void anAddressThatIsReusedByAnotherNodeMovesToThatNode() {
+      scenario()
+          .sees(at(mapped1, takesWrites(1, 1, N1_LEADS)), at(mapped2, follows(2, 1, 1, N1_LEADS)))
+          .serves(1, 1)
+          .sees(at(mapped1, takesWrites(2, 2, N2_PROMOTED)))
+          .serves(2, 2)
+          .dials(2, mapped1);
+    }
+
+    @Test
+    void twoAddressesOfOneNodeAreOneNode() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              at(mapped1, takesWrites(1, 1, N1_LEADS)),
+              follows(2, 1, 1, N1_LEADS))
+          .serves(1, 1);
+    }
+  }
+
+  @Nested
+  class Incurable {
+
+    @Test
+    void isReportedWhenEverybodyWhoAnsweredSaysSo() {
+      Decision decision =
+          scenario()
+              .sees(
+                  Observation.failed(address(1), "28P01", "password authentication failed"),
+                  Observation.failed(address(2), "28P01", "password authentication failed"),
+                  refused(3))
+              .decision;
+      assertNotNull(decision.incurable());
+    }
+
+    @Test
+    void isWaitedOutWhenSomebodySaysOtherwise() {
+      Decision decision =
+          scenario()
+              .sees(
+                  Observation.failed(address(1), "28P01", "password authentication failed"),
+                  Observation.failed(address(2), "57P03", "the database system is starting up"))
+              .decision;
+      assertNull(decision.incurable());
+    }
+
+    @Test
+    void isNoneWhenNobodyAnswers() {
+      assertNull(scenario().sees(refused(1), silent(2)).decision.incurable());
+    }
+  }
+
+  // ---- how to write a row of the table -------------------------------------------------------
+
+  /** A history and what was decided last. */
+  private static final class Scenario {
+    private final Resolver resolver;
+    private Observation[] last = {};
+    private long now = -5_000_000_000L;
+    private Decision decision = Decision.NONE;
+
+    Scenario(AddressTranslator translator) {
+      resolver = new Resolver(List.of(address(1), address(2), address(3)), translator);
+    }
+
+    Scenario sees(Observation... observations) {
+      last = observations;
+      Decision next = resolver.resolve(decision, Arrays.asList(observations), now);
+      List<Observation> shuffled = new ArrayList<>(Arrays.asList(observations));
+      Collections.shuffle(shuffled, new Random(observations.length));
+      assertEquals(next, resolver.resolve(decision, shuffled, now), "the order must not matter");
+      Decision repeated = resolver.resolve(next, shuffled, now);
+      assertTrue(repeated.looksLike(next), "twice the same: " + next + " and " + repeated);
+      decision = next;
+      return this;
+    }
+
+    Scenario again() {
+      return sees(last);
+    }
+
+    Scenario after(long millis) {
+      now += millis * 1_000_000;
+      return this;
+    }
+
+    Scenario serves(int id, int timeline) {
+      assertTrue(decision.available(), decision.reason());
+      return keepsTerm(id, timeline);
+    }
+
+    Scenario keepsTerm(int id, int timeline) {
+      Term term = decision.term();
+      assertNotNull(term, decision.reason());
+      assertEquals(id, term.primaryId(), decision.reason());
+      assertEquals(timeline, term.timeline(), decision.reason());
+      return this;
+    }
+
+    Scenario belongsTo(long systemIdentifier) {
+      Term term = decision.term();
+      assertNotNull(term);
+      assertEquals(systemIdentifier, term.systemIdentifier());
+      return this;
+    }
+
+    Scenario servesNobody(String why) {
+      assertFalse(decision.available(), decision.reason());
+      return says(why);
+    }
+
+    Scenario says(String why) {
+      assertTrue(decision.reason().contains(why), decision.reason());
+      return this;
+    }
+
+    Scenario isCalm() {
+      assertTrue(decision.calm(), decision.reason());
+      return this;
+    }
+
+    Scenario hunts() {
+      assertFalse(decision.calm(), decision.reason());
+      return this;
+    }
+
+    Scenario hasNode(int id, Role role, State state) {
+      Node node = node(id);
+      assertEquals(role, node.role(), node.toString());
+      assertEquals(state, node.state(), node.toString());
+      return this;
+    }
+
+    Scenario dials(int id, HostAndPort address) {
+      assertEquals(address, node(id).address());
+      return this;
+    }
+
+    private Node node(int id) {
+      return decision.nodes().stream().filter(node -> node.id() == id).findFirst().orElseThrow();
+    }
+  }
+
+  private static Scenario scenario() {
+    return scenario((name, address) -> null);
+  }
+
+  private static Scenario scenario(AddressTranslator translator) {
+    return new Scenario(translator);
+  }
+
+  private static Scenario healthy() {
+    return scenario()
+        .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+        .serves(1, 1);
+  }
+
+  private static Scenario failedOver() {
+    return healthy()
+        .sees(silent(1), takesWrites(2, 2, N2_LEADS), follows(3, 2, 2, N2_LEADS))
+        .serves(2, 2);
+  }
+
+  private static HostAndPort address(int id) {
+    return new HostAndPort("n" + id, 5_432);
+  }
+
+  private static Observation takesWrites(int id, int timeline, List<Member> copy) {
+    return takesWritesOf(CLUSTER, id, timeline, copy);
+  }
+
+  private static Observation takesWritesOf(
+      long systemIdentifier, int id, int timeline, List<Member> copy) {
+    return Observation.of(address(id), answer(id, false, timeline, systemIdentifier, 0, copy));
+  }
+
+  private static Observation follows(int id, int timeline, int upstream, List<Member> copy) {
+    return followsIn(CLUSTER, id, timeline, upstream, copy);
+  }
+
+  private static Observation followsIn(
+      long systemIdentifier, int id, int timeline, int upstream, List<Member> copy) {
+    return Observation.of(
+        address(id), answer(id, true, timeline, systemIdentifier, upstream, copy));
+  }
+
+  private static Observation witness(int id, List<Member> copy) {
+    return Observation.of(address(id), answer(id, false, 1, WITNESS_CLUSTER, 0, copy));
+  }
+
+  private static Observation silent(int id) {
+    return Observation.failed(address(id), "08006", "no answer within 2000 ms");
+  }
+
+  private static Observation refused(int id) {
+    return Observation.failed(address(id), "08001", "Connection refused");
+  }
+
+  private static Observation at(HostAndPort address, Observation observation) {
+    return new Observation(address, observation.answer(), observation.failure());
+  }
+
+  private static Observation anonymous(Observation observation) {
+    Answer a = observation.answer();
+    assertNotNull(a);
+    return Observation.of(
+        observation.address(),
+        answer(0, a.inRecovery(), a.timeline(), a.systemIdentifier(), 0, a.copy()));
+  }
+
+  private static Answer answer(
+      int id, boolean inRecovery, int timeline, long cluster, int upstream, List<Member> copy) {
+    return new Answer(id, inRecovery, timeline, cluster, upstream, copy, null);
+  }
+
+  private static List<Member> table(Member... rows) {
+    return List.of(rows);
+  }
+
+  private static Member primary(int id) {
+    return row(id, "primary", true, 0);
+  }
+
+  private static Member failed(int id) {
+    return row(id, "primary", false, 0);
+  }
+
+  private static Member standby(int id, int upstream) {
+    return row(id, "standby", true, upstream);
+  }
+
+  private static Member row(int id, String type, boolean active, int upstream) {
+    return new Member(id, "n" + id, type, active, upstream, "host=n" + id + " user=repmgr");
+  }
+}
