@@ -1,0 +1,622 @@
+#!/bin/bash
+# The entrypoint of a repmgr node. It finds out who the node is, gives it data (a new cluster, a clone, or what is
+# there already), starts PostgreSQL and repmgrd as the user postgres, and stays as their supervisor.
+#
+# It can be sourced: nothing runs then, so that tests can call the functions one by one.
+set -Eeuo pipefail
+
+: "${PGDATA:=/var/lib/postgresql/data}"
+STATE_DIR=${PGDATA%/*}                    # the volume: data directory, repmgr.conf, .pgpass
+SHARE_DIR=/usr/local/share/postgres-repmgr
+REPMGR_CONF=$STATE_DIR/repmgr.conf        # /etc/repmgr.conf is a link to it; also the memory of the node's id
+UNFINISHED=$STATE_DIR/unfinished          # exists while the data directory is being made
+JOIN_TIMEOUT=120                          # seconds in which a standby must have found and cloned a primary
+POLL=0.1
+
+postgres_pid=
+repmgrd_pid=
+task_pid=
+
+log() {
+    printf '%(%F %T)T [node] %s\n' -1 "$*" >&2
+}
+
+die() {
+    log "ERROR: $*"
+    exit 1
+}
+
+# ---------------------------------------------------------------------------------------------- settings
+
+# secret NAME: the value of NAME, or of the file that NAME_FILE names; empty when neither is set.
+secret() {
+    local name=$1 file_name=$1_FILE value
+    local file=${!file_name:-}
+    value=${!name:-}
+    if [[ -n $value && -n $file ]]; then
+        die "both $name and $file_name are set; set one of them"
+    fi
+    if [[ -n $file ]]; then
+        [[ -r $file ]] || die "$file_name names '$file', which is not there or cannot be read"
+        value=$(<"$file")
+        [[ -n $value ]] || die "the file '$file' that $file_name names is empty"
+    fi
+    # A password file has one line per password, and bytes of NUL end a string.
+    if [[ $value == *$'\n'* || $value == *$'\r'* ]]; then
+        die "$name has a line break in it; a password is one line"
+    fi
+    printf '%s' "$value"
+}
+
+# Reads and checks everything that does not need the network. Passwords are taken from file descriptor 3 when the
+# part that ran as root has read them already.
+read_settings() {
+    auth_method=${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256}
+    postgres_user=${POSTGRES_USER:-postgres}
+    postgres_db=${POSTGRES_DB:-$postgres_user}
+    primary_name=${PRIMARY_NAME:-}
+    peers=$(split_names "${PEERS:-}")
+
+    check_auth_method "$auth_method"
+    check_node_id "${NODE_ID:-}"
+    check_name NODE_NAME "${NODE_NAME:-}"
+    check_name PRIMARY_NAME "$primary_name"
+    local peer
+    for peer in $peers; do
+        check_name PEERS "$peer"
+    done
+    if [[ $postgres_user == repmgr || $postgres_user == repmgr_metadata ]]; then
+        die "POSTGRES_USER is '$postgres_user', which this image keeps for itself; take another name"
+    fi
+
+    if [[ ${1:-} == --passwords-on-fd-3 ]]; then
+        IFS= read -r -u 3 repmgr_password
+        IFS= read -r -u 3 postgres_password
+        exec 3<&-
+    else
+        repmgr_password=$(secret REPMGR_PASSWORD) || exit 1
+        postgres_password=$(secret POSTGRES_PASSWORD) || exit 1
+    fi
+    # No child has any use for them.
+    unset REPMGR_PASSWORD POSTGRES_PASSWORD REPMGR_PASSWORD_FILE POSTGRES_PASSWORD_FILE
+    check_passwords
+}
+
+check_auth_method() {
+    case $1 in
+        scram-sha-256 | trust) ;;
+        *) die "POSTGRES_HOST_AUTH_METHOD is '$1'; allowed are scram-sha-256 (the default) and trust (no passwords)" ;;
+    esac
+}
+
+check_node_id() {
+    [[ -z $1 || ($1 =~ ^[1-9][0-9]{0,9}$ && $1 -le 2147483647) ]] ||
+        die "NODE_ID is '$1'; allowed is a whole number from 1 to 2147483647, or nothing"
+}
+
+# check_name SETTING NAME: what is safe in a conninfo, in repmgr.conf and as a host name.
+check_name() {
+    [[ -z $2 || $2 =~ ^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$ ]] ||
+        die "$1 has '$2'; allowed are host names of up to 63 letters, digits, '.', '_' and '-'"
+}
+
+check_passwords() {
+    [[ $auth_method == trust ]] && return
+    [[ -n $repmgr_password ]] ||
+        die 'REPMGR_PASSWORD (or REPMGR_PASSWORD_FILE) is not set: the password with which the nodes of one cluster' \
+            'talk to each other, the same on all of them. POSTGRES_HOST_AUTH_METHOD=trust does without passwords,' \
+            'for experiments on a network of your own'
+    if [[ -z $postgres_password && $(decide_start) == initialise ]]; then
+        die "POSTGRES_PASSWORD (or POSTGRES_PASSWORD_FILE) is not set: the password of '$postgres_user' in the new" \
+            'cluster. (A node that joins a cluster names it with PRIMARY_NAME and does not need this one.)' \
+            'POSTGRES_HOST_AUTH_METHOD=trust does without passwords, for experiments on a network of your own'
+    fi
+}
+
+# "a, b c" -> "a b c"
+split_names() {
+    local names
+    read -r -a names <<<"${1//,/ }"
+    printf '%s' "${names[*]}"
+}
+
+# ---------------------------------------------------------------------------------------------- root, briefly
+
+# A volume made by somebody else belongs to root; so may the secret files. This is all that root is needed for.
+own_directories() {
+    install -d -o postgres -g postgres -m 0700 "$STATE_DIR"
+    install -d -o postgres -g postgres -m 2775 /var/run/postgresql
+    if [[ -e $PGDATA && $(stat -c %U "$PGDATA") != postgres ]]; then
+        log "making $PGDATA the property of postgres"
+        chown -R postgres:postgres "$PGDATA"
+    fi
+}
+
+# The passwords go through a pipe: they are in the environment of no process that lives on but the init.
+continue_as_postgres() {
+    exec setpriv --reuid=postgres --regid=postgres --init-groups -- \
+        "${BASH_SOURCE[0]}" --passwords-on-fd-3 3<<<"$repmgr_password"$'\n'"$postgres_password"
+}
+
+# ---------------------------------------------------------------------------------------------- who am I
+
+own_addresses() {
+    hostname -I
+}
+
+# The lookup must ask DNS alone: /etc/hosts knows a container's address under its id.
+reverse_lookup() {
+    getent -s hosts:dns hosts "$1" | awk '{ print $2; exit }'
+}
+
+forward_lookup() {
+    getent -s hosts:dns ahosts "$1" | awk '{ print $1 }'
+}
+
+# Docker's DNS calls a container's address "name.network", and both may have dots in them: the name is the shortest
+# beginning that leads back to the address. Fails when there is none (the default bridge has no such DNS).
+name_of_address() {
+    local address=$1 full name=''
+    full=$(reverse_lookup "$address") || return 1
+    [[ -n $full ]] || return 1
+    local part parts
+    IFS=. read -r -a parts <<<"$full"
+    for part in "${parts[@]}"; do
+        name+=${name:+.}$part
+        if forward_lookup "$name" | grep -qxF "$address"; then
+            printf '%s' "$name"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# The name under which the other nodes reach this one. Given, or the container's name as Docker's DNS has it, or
+# what it was before, or the host name.
+derive_node_name() {
+    local address name
+    if [[ -n ${NODE_NAME:-} ]]; then
+        printf '%s' "$NODE_NAME"
+        return
+    fi
+    for address in $(own_addresses); do
+        if name=$(name_of_address "$address"); then
+            printf '%s' "$name"
+            return
+        fi
+    done
+    name=$(remembered node_name)
+    printf '%s' "${name:-$HOSTNAME}"
+}
+
+# remembered SETTING: from the repmgr.conf of an earlier start, empty when there is none.
+remembered() {
+    [[ -r $REPMGR_CONF ]] || return 0
+    sed -n "s/^$1='\{0,1\}\([^']*\)'\{0,1\}\$/\1/p" "$REPMGR_CONF"
+}
+
+# ---------------------------------------------------------------------------------------------- files
+
+# Writes standard input to a file that only postgres can read, whole or not at all.
+write_file() {
+    (umask 077 && cat >"$1.new")
+    mv "$1.new" "$1"
+}
+
+# In a password file ':' separates and '\' escapes.
+pgpass_line() {
+    local escaped=${1//\\/\\\\}
+    printf '*:*:*:repmgr:%s\n' "${escaped//:/\\:}"
+}
+
+# Every start writes it anew, from the environment. libpq finds it in the home directory, so that no conninfo and
+# no configuration file needs to have the password.
+write_passfile() {
+    if [[ -n $repmgr_password ]]; then
+        pgpass_line "$repmgr_password" | write_file "$STATE_DIR/.pgpass"
+    else
+        rm -f "$STATE_DIR/.pgpass"
+    fi
+}
+
+conninfo() {
+    printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=2' "$1"
+}
+
+# render_repmgr_conf ID NAME
+#
+# A primary that is killed refuses connections at once: up to one interval to notice, two between three attempts.
+# A hiccup of a second therefore causes nothing, and a dead primary is replaced after about three.
+render_repmgr_conf() {
+    cat <<END
+# Written by the entrypoint at every start; node_id and node_name are also its memory.
+node_id=$1
+node_name='$2'
+conninfo='$(conninfo "$2")'
+data_directory='$PGDATA'
+
+failover=automatic
+promote_command='repmgr standby promote -f /etc/repmgr.conf'
+follow_command='repmgr standby follow -f /etc/repmgr.conf --upstream-node-id=%n'
+monitor_interval_secs=1
+reconnect_attempts=3
+reconnect_interval=1
+
+log_level=INFO
+END
+}
+
+# These go into the data directory, not on the command line: clones take them over, and repmgr and pg_rewind, which
+# start PostgreSQL themselves, see them.
+render_postgresql_conf() {
+    cat <<'END'
+
+# ---- of the cluster image ----
+listen_addresses = '*'
+shared_preload_libraries = 'repmgr'
+hot_standby = on
+wal_log_hints = on                      # pg_rewind; the data checksums would do as well
+max_wal_senders = 16
+max_replication_slots = 16
+wal_keep_size = '512MB'                 # a standby may be away that long, and pg_rewind needs old WAL
+max_slot_wal_keep_size = '2GB'          # a dead standby's slot must not fill the disk
+wal_retrieve_retry_interval = '500ms'   # a standby is back soon after its upstream
+END
+}
+
+# render_pg_hba METHOD
+#
+# Through the local socket the operating system's user postgres is the role postgres, without a password.
+render_pg_hba() {
+    cat <<END
+local all         postgres     peer
+local all         all          $1
+host  replication repmgr  all  $1
+host  all         all     all  $1
+END
+}
+
+# ---------------------------------------------------------------------------------------------- where do I stand
+
+# Whole data, that is: what an interrupted clone or initdb left behind is none.
+has_data() {
+    [[ -s $PGDATA/PG_VERSION && ! -e $UNFINISHED ]]
+}
+
+# The one place that decides what a start does with the data directory: prints initialise, clone or start.
+#
+# A node that has data starts with it as it is. Nothing asks yet whether the cluster went on without this node: an
+# old primary comes back writable, beside the one that was promoted in its absence. Who wants that looked into before
+# PostgreSQL takes a write adds it here: rejoin, rewind, wait.
+decide_start() {
+    if has_data; then
+        echo start
+    elif [[ -z $primary_name || $primary_name == "${node_name:-}" ]]; then
+        echo initialise
+    else
+        echo clone
+    fi
+}
+
+# Holds the volume for as long as this script or a PostgreSQL that it started lives. Who has it may remove what
+# earlier containers left behind.
+lock_volume() {
+    exec {volume_lock}>"$STATE_DIR/.lock"
+    flock --nonblock "$volume_lock" || die "another container uses the volume $STATE_DIR"
+    rm -f "$PGDATA/postmaster.pid"
+}
+
+# Only what is empty or was left unfinished comes here: decide_start has seen to that.
+begin_data() {
+    touch "$UNFINISHED"
+    rm -rf "$PGDATA"
+}
+
+finish_data() {
+    rm -f "$UNFINISHED"
+}
+
+# The port is not open before everything is in place: nobody can connect to half a cluster.
+initialise() {
+    log 'making a new cluster'
+    begin_data
+    task initdb --pgdata="$PGDATA" --username=postgres --data-checksums --encoding=UTF8 --locale=C.UTF-8 \
+        --auth-local=peer --auth-host=scram-sha-256 --no-instructions >/dev/null
+    render_postgresql_conf >>"$PGDATA/postgresql.conf"
+    render_pg_hba "$auth_method" | write_file "$PGDATA/pg_hba.conf"
+    start_postgres -c listen_addresses=
+    create_metadata
+    stop_postgres
+    finish_data
+}
+
+# ask_node HOST: prints the timeline on which it is primary, or 0, and the names of all members.
+ask_node() {
+    psql -XAtqw -F ' ' "$(conninfo "$1")" -c "
+        SELECT CASE WHEN pg_is_in_recovery() THEN 0
+                    ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
+               string_agg(node_name, ' ') FROM repmgr.nodes" 2>&1
+}
+
+# Looks for the primary among PRIMARY_NAME, PEERS and whomever those know: of several that call themselves primary,
+# the one on the newest timeline. Sets primary_host, or fails with the reason in primary_problem.
+find_primary() {
+    local -A seen=(["$node_name"]=1)
+    local -a hosts more
+    local i host answer timeline members best=0
+    primary_host='' primary_problem=''
+    read -r -a hosts <<<"$primary_name $peers"
+    for ((i = 0; i < ${#hosts[@]}; i++)); do
+        host=${hosts[i]}
+        [[ -z ${seen[$host]:-} ]] || continue
+        seen[$host]=1
+        if ! answer=$(ask_node "$host"); then
+            answer=${answer#psql: error: }
+            primary_problem+="${primary_problem:+; }$host: ${answer%%$'\n'*}"
+            continue
+        fi
+        read -r timeline members <<<"$answer"
+        if [[ -z $members ]]; then
+            primary_problem+="${primary_problem:+; }$host: it is not registered yet"
+        elif ((timeline > best)); then
+            best=$timeline primary_host=$host
+        elif ((timeline == 0)); then
+            primary_problem+="${primary_problem:+; }$host: it is a standby"
+        fi
+        read -r -a more <<<"$members"
+        hosts+=("${more[@]}")
+    done
+    [[ -n $primary_host ]]
+}
+
+# wait_for_primary DEADLINE: sets primary_host; says what is missing, once per reason.
+wait_for_primary() {
+    local deadline=$1 said=''
+    until find_primary; do
+        ((SECONDS < deadline)) || die "found no primary within $JOIN_TIMEOUT s: $primary_problem"
+        if [[ $primary_problem != "$said" ]]; then
+            log "waiting for a primary to join: $primary_problem"
+            said=$primary_problem
+        fi
+        sleep "$POLL"
+    done
+}
+
+# Sets node_id to the id that the primary has reserved for this node. A conflict is final, silence is not.
+reserve_node_id() {
+    local answer status=0
+    answer=$(psql -XAtqw "$(conninfo "$primary_host")" \
+        -c "SELECT public.reserve_node_id('$node_name', ${NODE_ID:-NULL})" 2>&1) || status=$?
+    case $status in
+        0) node_id=$answer ;;
+        1) die "$primary_host gave this node no id: ${answer%%$'\n'*}" ;;
+        *) return 1 ;;
+    esac
+}
+
+join_cluster() {
+    local deadline=$((SECONDS + JOIN_TIMEOUT))
+    while :; do
+        wait_for_primary "$deadline"
+        if reserve_node_id; then
+            log "cloning from $primary_host as node $node_id"
+            write_repmgr_conf
+            begin_data
+            if task repmgr -f "$REPMGR_CONF" -h "$primary_host" -U repmgr -d repmgr \
+                --log-level=WARNING standby clone --fast-checkpoint >&2; then
+                finish_data
+                return
+            fi
+        fi
+        ((SECONDS < deadline)) || die "the clone from $primary_host did not succeed within $JOIN_TIMEOUT s"
+        log 'the clone failed, trying again'
+        sleep 1
+    done
+}
+
+write_repmgr_conf() {
+    render_repmgr_conf "$node_id" "$node_name" | write_file "$REPMGR_CONF"
+}
+
+# ---------------------------------------------------------------------------------------------- running
+
+# Runs a command in the background and waits for it: a signal is then dealt with at once, not after the command.
+task() {
+    local status=0
+    "$@" &
+    task_pid=$!
+    wait "$task_pid" || status=$?
+    task_pid=
+    return "$status"
+}
+
+local_psql() {
+    psql -XAtqw -v ON_ERROR_STOP=1 -h /var/run/postgresql -U postgres "$@"
+}
+
+# start_postgres [OPTION...]: returns when it answers.
+start_postgres() {
+    postgres -D "$PGDATA" "$@" &
+    postgres_pid=$!
+    until pg_isready -q -h /var/run/postgresql; do
+        kill -0 "$postgres_pid" 2>/dev/null || die 'PostgreSQL did not start; the reason is above'
+        sleep "$POLL"
+    done
+}
+
+# Fast, but clean.
+stop_postgres() {
+    kill -INT "$postgres_pid" 2>/dev/null || true
+    wait "$postgres_pid" 2>/dev/null || true
+    postgres_pid=
+}
+
+sql_literal() {
+    printf "'%s'" "${1//\'/\'\'}"
+}
+
+# sql_role NAME ATTRIBUTES PASSWORD: creates the role unless it is there, and gives it its password, if any.
+sql_role() {
+    local name
+    name=$(sql_literal "$1")
+    cat <<END
+SELECT format('CREATE ROLE %I', $name)
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $name) \gexec
+SELECT format('ALTER ROLE %I LOGIN $2', $name) \gexec
+END
+    [[ -z $3 ]] || printf "SELECT format('ALTER ROLE %%I PASSWORD %%L', %s, %s) \\\\gexec\n" "$name" "$(sql_literal "$3")"
+}
+
+# sql_database NAME OWNER
+sql_database() {
+    local name owner
+    name=$(sql_literal "$1") owner=$(sql_literal "$2")
+    cat <<END
+SELECT format('CREATE DATABASE %I OWNER %I', $name, $owner)
+ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = $name) \gexec
+END
+}
+
+# Roles, databases and repmgr's metadata of a new cluster. Passwords go in by standard input, and a statement that
+# fails is not logged.
+create_metadata() {
+    {
+        echo 'SET log_min_error_statement = panic;'
+        echo "SET client_encoding = 'UTF8';"
+        sql_role repmgr 'SUPERUSER REPLICATION' "$repmgr_password"
+        sql_role "$postgres_user" SUPERUSER "$postgres_password"
+        sql_database repmgr repmgr
+        sql_database "$postgres_db" "$postgres_user"
+    } | local_psql -d postgres
+    local_psql -d repmgr -f "$SHARE_DIR/metadata.sql"
+    local_psql -d repmgr -c "SELECT public.reserve_node_id('$node_name', $node_id)" >/dev/null
+}
+
+# is_registered ROLE: whether this node's own copy of the table has it as it is now. The row can be one of an earlier
+# life: a dead primary's that comes back as a standby, or one that is marked inactive. repmgrd refuses to run on those.
+is_registered() {
+    [[ $(local_psql -d repmgr -c "SELECT active FROM repmgr.nodes WHERE node_id = $node_id AND type = '$1'
+        AND node_name = '$node_name' AND conninfo = '$(conninfo "$node_name")'" 2>/dev/null) == t ]]
+}
+
+# Registers the node unless it is, and waits until its own copy of the table says so: repmgrd looks there.
+ensure_registered() {
+    local role=standby tries
+    [[ -e $PGDATA/standby.signal ]] || role=primary
+    if ! is_registered "$role"; then
+        log "registering node $node_id as a $role"
+        repmgr -f "$REPMGR_CONF" --log-level=ERROR "$role" register --force >&2 || return 1
+        for ((tries = 100; tries > 0; tries--)); do
+            is_registered "$role" && return
+            sleep "$POLL"
+        done
+        log 'the registration has not arrived in the copy of the table here'
+        return 1
+    fi
+}
+
+# start_repmgrd DELAY
+start_repmgrd() {
+    {
+        sleep "$1"
+        ensure_registered || exit 1
+        log "node $node_id is registered, starting repmgrd"
+        exec repmgrd -f "$REPMGR_CONF" --no-pid-file --daemonize=false
+    } &
+    repmgrd_pid=$!
+    repmgrd_since=$SECONDS
+}
+
+# next_delay DELAY RAN: how long to wait before repmgrd is started again, having run RAN seconds after DELAY:
+# 1, 2, 4, then every 5 seconds; from the beginning once it has run for half a minute.
+next_delay() {
+    local delay=$(($1 == 0 || $2 >= 30 ? 1 : $1 * 2))
+    echo $((delay > 5 ? 5 : delay))
+}
+
+# repmgrd cannot start or ends when there is nothing to watch, as on a standby whose upstream is down; PostgreSQL still
+# serves, so it is started again for as long as it takes. When PostgreSQL ends, the container does.
+supervise() {
+    local ended delay=0 status
+    start_repmgrd 0
+    while :; do
+        ended='' status=0
+        wait -n -p ended "$postgres_pid" "$repmgrd_pid" || status=$?
+        if [[ $ended == "$postgres_pid" ]]; then
+            postgres_pid=
+            die "PostgreSQL has ended by itself (status $status); the container ends with it"
+        elif [[ $ended == "$repmgrd_pid" ]]; then
+            delay=$(next_delay "$delay" $((SECONDS - repmgrd_since - delay)))
+            log "repmgrd has ended or did not start (status $status), starting it again in $delay s"
+            start_repmgrd "$delay"
+        fi
+    done
+}
+
+# On every way out: repmgrd first, so that it does not act upon what follows, then PostgreSQL.
+stop_children() {
+    trap '' TERM INT
+    if [[ -n $task_pid ]]; then
+        kill "$task_pid" 2>/dev/null || true
+    fi
+    if [[ -n $repmgrd_pid ]]; then
+        kill "$repmgrd_pid" 2>/dev/null || true
+        wait "$repmgrd_pid" 2>/dev/null || true
+    fi
+    if [[ -n $postgres_pid ]]; then
+        stop_postgres
+    fi
+}
+
+_main() {
+    # docker run IMAGE COMMAND runs the command instead.
+    if (($#)) && [[ $1 != --passwords-on-fd-3 ]]; then
+        exec "$@"
+    fi
+
+    trap 'log "failed at line $LINENO: $BASH_COMMAND"' ERR
+    read_settings "$@"
+    if [[ $EUID == 0 ]]; then
+        own_directories
+        continue_as_postgres
+    fi
+    export HOME=$STATE_DIR
+    cd "$STATE_DIR"
+    trap 'log "stopping"; exit 0' TERM INT
+    trap stop_children EXIT
+
+    lock_volume
+    write_passfile
+    node_name=$(derive_node_name)
+    check_name 'the host name' "$node_name"
+    log "this is $node_name"
+
+    case $(decide_start) in
+        initialise)
+            node_id=${NODE_ID:-1}
+            write_repmgr_conf
+            initialise
+            ;;
+        clone)
+            join_cluster
+            ;;
+        start)
+            node_id=$(remembered node_id)
+            [[ -n $node_id ]] || die "$REPMGR_CONF does not say which node this is: keep all of $STATE_DIR on the volume"
+            [[ ${NODE_ID:-$node_id} == "$node_id" ]] || die "NODE_ID is '$NODE_ID', but this volume is of node $node_id"
+            write_repmgr_conf
+            if [[ -e $PGDATA/standby.signal ]]; then
+                log "starting standby $node_id with the data that is there"
+            else
+                log "starting node $node_id as the primary that it was; whether another node was promoted since is not looked into"
+            fi
+            ;;
+    esac
+
+    start_postgres
+    supervise
+}
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+    _main "$@"
+fi

@@ -1,0 +1,359 @@
+#!/bin/bash
+# Tests of the scripts' functions, without containers.
+#
+#   run.sh [--with-shellcheck]      --with-shellcheck: checks the project's scripts, too
+#
+# shellcheck disable=SC2016 # the code in single quotes is for another shell
+set -Eeuo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+IMAGE_DIR=${HERE%/*}
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
+
+passed=0
+failed=0
+
+# check NAME EXPECTED ACTUAL
+check() {
+    if [[ $2 == "$3" ]]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED: %s\n  expected: %q\n  actual:   %q\n' "$1" "$2" "$3"
+    fi
+}
+
+# check_contains NAME PART WHOLE
+check_contains() {
+    if [[ $3 == *"$2"* ]]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED: %s\n  expected in it: %q\n  actual:         %q\n' "$1" "$2" "$3"
+    fi
+}
+
+# check_lacks NAME PART WHOLE
+check_lacks() {
+    check "$1" no "$([[ $3 == *"$2"* ]] && echo yes || echo no)"
+}
+
+# entrypoint [VARIABLE=VALUE...] -- CODE: runs CODE with the entrypoint's functions, and only those variables set, in a
+# shell of its own. Prints what it says, on both channels, and the exit status if it is not 0.
+entrypoint() {
+    in_shell "$IMAGE_DIR/docker-entrypoint.sh" "$@"
+}
+
+provision() {
+    in_shell "$IMAGE_DIR/provision.sh" "$@"
+}
+
+in_shell() {
+    local script=$1 status=0
+    local -a variables=()
+    shift
+    while [[ $1 != -- ]]; do
+        variables+=("$1")
+        shift
+    done
+    env -i PATH="$PATH" TMPDIR="$WORK" LANG=C.UTF-8 PGDATA="$WORK/state/data" "${variables[@]}" \
+        bash -c "source '$script'; $2" 2>&1 || status=$?
+    ((status == 0)) || echo "[exit $status]"
+}
+
+# A state directory as the volume has it; without arguments an empty one.
+state() {
+    rm -rf "$WORK/state"
+    mkdir -p "$WORK/state"
+    local what
+    for what in "$@"; do
+        case $what in
+            data) mkdir -p "$WORK/state/data" && echo 17 >"$WORK/state/data/PG_VERSION" ;;
+            unfinished) touch "$WORK/state/unfinished" ;;
+        esac
+    done
+}
+
+settings='read_settings; echo "$auth_method|$postgres_user|$postgres_db|$primary_name|$peers|$repmgr_password|$postgres_password"'
+
+# ---------------------------------------------------------------------------------------------- the tests
+
+test_sourcing_does_nothing() {
+    check 'sourcing the entrypoint runs nothing' '' "$(entrypoint -- '')"
+    check 'sourcing provision.sh runs nothing' '' "$(provision -- '')"
+}
+
+test_settings() {
+    state
+    check 'defaults' 'scram-sha-256|postgres|postgres|||r|p' \
+        "$(entrypoint REPMGR_PASSWORD=r POSTGRES_PASSWORD=p -- "$settings")"
+    check 'the database is named like the user' 'scram-sha-256|app|app|||r|p' \
+        "$(entrypoint REPMGR_PASSWORD=r POSTGRES_PASSWORD=p POSTGRES_USER=app -- "$settings")"
+    check 'the database has its own name' 'scram-sha-256|app|shop|||r|p' \
+        "$(entrypoint REPMGR_PASSWORD=r POSTGRES_PASSWORD=p POSTGRES_USER=app POSTGRES_DB=shop -- "$settings")"
+    check 'a standby needs only the password of repmgr' 'scram-sha-256|postgres|postgres|n1||r|' \
+        "$(entrypoint REPMGR_PASSWORD=r PRIMARY_NAME=n1 -- "$settings")"
+    check 'trust needs no password' 'trust|postgres|postgres||||' \
+        "$(entrypoint POSTGRES_HOST_AUTH_METHOD=trust -- "$settings")"
+    check 'peers are separated by commas and spaces' 'trust|postgres|postgres||a b-1 c_2||' \
+        "$(entrypoint POSTGRES_HOST_AUTH_METHOD=trust PEERS='a, b-1 ,c_2 ' -- "$settings")"
+    check 'no child gets the passwords' 'r|p|none' "$(entrypoint REPMGR_PASSWORD=r POSTGRES_PASSWORD=p -- '
+        read_settings
+        echo "$repmgr_password|$postgres_password|$(env | grep PASSWORD || echo none)"')"
+    check 'passwords come through descriptor 3' 'a\b|c d' "$(entrypoint -- '
+        read_settings --passwords-on-fd-3 3<<<$'"'a\\\\b\\nc d'"'
+        echo "$repmgr_password|$postgres_password"')"
+
+    state data
+    check 'a node with data does not need the password of its user' 'scram-sha-256|postgres|postgres|||r|' \
+        "$(entrypoint REPMGR_PASSWORD=r -- "$settings")"
+}
+
+test_settings_that_are_refused() {
+    local answer case variables part
+    state
+    while IFS='|' read -r case variables part; do
+        # shellcheck disable=SC2086 # several variables in one field
+        answer=$(entrypoint $variables -- read_settings)
+        check_contains "$case: says what" "$part" "$answer"
+        check_contains "$case: exits non-zero" '[exit 1]' "$answer"
+        check_lacks "$case: the failing line is not shown as well" 'failed at line' "$answer"
+    done <<'END'
+no password of repmgr|POSTGRES_PASSWORD=p|REPMGR_PASSWORD (or REPMGR_PASSWORD_FILE) is not set
+no password of the user|REPMGR_PASSWORD=r|POSTGRES_PASSWORD (or POSTGRES_PASSWORD_FILE) is not set
+a name and its file|REPMGR_PASSWORD=r REPMGR_PASSWORD_FILE=/etc/hostname|both REPMGR_PASSWORD and REPMGR_PASSWORD_FILE are set
+a file that is not there|REPMGR_PASSWORD_FILE=/nonesuch|REPMGR_PASSWORD_FILE names '/nonesuch'
+an empty file|REPMGR_PASSWORD_FILE=/dev/null|is empty
+an unknown method|POSTGRES_HOST_AUTH_METHOD=md5|allowed are scram-sha-256 (the default) and trust
+node id 0|POSTGRES_HOST_AUTH_METHOD=trust NODE_ID=0|NODE_ID is '0'; allowed is
+a negative node id|POSTGRES_HOST_AUTH_METHOD=trust NODE_ID=-1|NODE_ID is '-1'
+a node id that is too large|POSTGRES_HOST_AUTH_METHOD=trust NODE_ID=2147483648|NODE_ID is '2147483648'
+a node id with letters|POSTGRES_HOST_AUTH_METHOD=trust NODE_ID=1x|NODE_ID is '1x'
+a node name with a quote|POSTGRES_HOST_AUTH_METHOD=trust NODE_NAME=a'b|NODE_NAME has 'a'b'
+a primary that is no name|POSTGRES_HOST_AUTH_METHOD=trust PRIMARY_NAME=a;b|PRIMARY_NAME has 'a;b'
+a peer that is no name|POSTGRES_HOST_AUTH_METHOD=trust PEERS=ok,-x|PEERS has '-x'
+a reserved user|POSTGRES_HOST_AUTH_METHOD=trust POSTGRES_USER=repmgr|POSTGRES_USER is 'repmgr'
+END
+    check_contains 'a password of two lines' 'has a line break in it' \
+        "$(entrypoint "REPMGR_PASSWORD=a"$'\n'"b" -- read_settings)"
+    check_lacks 'a refused password is not shown' hush \
+        "$(entrypoint "REPMGR_PASSWORD=hush"$'\n'"b" -- read_settings)"
+}
+
+test_password_files() {
+    state
+    printf '%s\n' ' a$b\c:"d ' >"$WORK/secret"
+    check 'the value of a file, without its line end' 'trust|postgres|postgres|||| a$b\c:"d ' \
+        "$(entrypoint POSTGRES_HOST_AUTH_METHOD=trust "POSTGRES_PASSWORD_FILE=$WORK/secret" -- "$settings")"
+}
+
+test_node_ids() {
+    check 'ids that are allowed' ok "$(entrypoint -- 'for id in "" 1 7 1000 2147483647; do check_node_id "$id"; done; echo ok')"
+}
+
+test_names() {
+    check 'names that are allowed' ok "$(entrypoint -- '
+        for name in "" a 1 pg-repmgr-1 my.node my_node A; do check_name X "$name"; done; echo ok')"
+    check_contains 'a name of 64 letters' 'allowed are' "$(entrypoint -- 'check_name X "$(printf "%064d" 0)"')"
+    check_contains 'a name with a space' 'allowed are' "$(entrypoint -- 'check_name X "a b"')"
+    check_contains 'a name with a line break' 'allowed are' "$(entrypoint -- "check_name X \$'a\\nb'")"
+}
+
+test_passfile() {
+    check 'plain' '*:*:*:repmgr:secret' "$(entrypoint -- "pgpass_line secret")"
+    check 'colons and backslashes' '*:*:*:repmgr:a\:b\\c\\\:' "$(entrypoint -- "pgpass_line 'a:b\\c\\:'")"
+    check 'all else as it is' "*:*:*:repmgr:' \" \$x %s ü" "$(entrypoint "X=' \" \$x %s ü" -- 'pgpass_line "$X"')"
+    state
+    check 'the file is for its owner alone' 600 "$(entrypoint -- 'repmgr_password=x; write_passfile; stat -c %a "$STATE_DIR/.pgpass"')"
+    check 'without a password there is no file' gone \
+        "$(entrypoint -- 'repmgr_password=; write_passfile; [[ -e $STATE_DIR/.pgpass ]] || echo gone')"
+}
+
+# The addresses and DNS of a container: 172.18.0.5 is $1, and the names after it lead back there.
+dns() {
+    local full=$1
+    shift
+    cat <<END
+own_addresses() { echo '172.18.0.5 fd00::5'; }
+reverse_lookup() { [[ \$1 == 172.18.0.5 ]] && echo '$full'; }
+forward_lookup() { case " $* " in *" \$1 "*) echo 172.18.0.5 ;; *) echo 10.9.9.9 ;; esac; }
+HOSTNAME=0123456789ab
+END
+}
+
+test_node_name() {
+    state
+    check 'the network is stripped' pg-repmgr-1 \
+        "$(entrypoint -- "$(dns pg-repmgr-1.pg_stream pg-repmgr-1); derive_node_name")"
+    check 'a network with dots' pg-1 "$(entrypoint -- "$(dns pg-1.my.net pg-1); derive_node_name")"
+    check 'a container with dots' my.node.1 "$(entrypoint -- "$(dns my.node.1.net my.node.1); derive_node_name")"
+    check 'NODE_NAME goes first' other \
+        "$(entrypoint NODE_NAME=other -- "$(dns pg-repmgr-1.pg_stream pg-repmgr-1); derive_node_name")"
+    check 'a name that leads elsewhere is not taken' 0123456789ab \
+        "$(entrypoint -- "$(dns pg-1.net); derive_node_name")"
+    check 'no answer: the host name' 0123456789ab "$(entrypoint -- "$(dns ''); derive_node_name")"
+    printf "node_id=4\nnode_name='earlier'\n" >"$WORK/state/repmgr.conf"
+    check 'no answer: what it was before' earlier "$(entrypoint -- "$(dns ''); derive_node_name")"
+}
+
+test_memory() {
+    state
+    check 'nothing remembered' '' "$(entrypoint -- 'remembered node_id')"
+    check 'what is written is remembered' '12 pg-12' "$(entrypoint -- '
+        node_id=12 node_name=pg-12
+        write_repmgr_conf
+        echo "$(remembered node_id) $(remembered node_name)"')"
+    check 'repmgr.conf is for its owner alone' 600 "$(stat -c %a "$WORK/state/repmgr.conf")"
+}
+
+test_configuration() {
+    local conf hba
+    conf=$(entrypoint -- 'render_repmgr_conf 3 pg-3')
+    check_contains 'id' $'\nnode_id=3\n' "$conf"
+    check_contains 'name' $'\nnode_name=\'pg-3\'\n' "$conf"
+    check_contains 'conninfo, without a password' \
+        $'\nconninfo=\'host=pg-3 port=5432 user=repmgr dbname=repmgr connect_timeout=2\'\n' "$conf"
+    check_contains 'follow tells whom' 'standby follow -f /etc/repmgr.conf --upstream-node-id=%n' "$conf"
+    check_lacks 'repmgr.conf knows no password' password "$conf"
+
+    hba=$(entrypoint -- 'render_pg_hba scram-sha-256')
+    check_lacks 'scram: nobody is trusted' trust "$hba"
+    check 'scram: the network' 2 "$(grep -c '^host .* all  *scram-sha-256$' <<<"$hba")"
+    check 'postgres comes in by the socket' 1 "$(grep -c '^local all  *postgres  *peer$' <<<"$hba")"
+    check 'trust: the network' 2 "$(entrypoint -- 'render_pg_hba trust' | grep -c '^host .* all  *trust$')"
+}
+
+test_decision() {
+    state
+    check 'empty, first primary' initialise "$(entrypoint -- 'primary_name=; decide_start')"
+    check 'empty, to join' clone "$(entrypoint -- 'primary_name=n1 node_name=n2; decide_start')"
+    check 'empty, its own primary' initialise "$(entrypoint -- 'primary_name=n1 node_name=n1; decide_start')"
+    state data
+    check 'data, first primary' start "$(entrypoint -- 'primary_name=; decide_start')"
+    check 'data, joined earlier' start "$(entrypoint -- 'primary_name=n1; decide_start')"
+    state data unfinished
+    check 'unfinished, first primary' initialise "$(entrypoint -- 'primary_name=; decide_start')"
+    check 'unfinished, to join' clone "$(entrypoint -- 'primary_name=n1; decide_start')"
+    check 'what is unfinished is thrown away' gone \
+        "$(entrypoint -- 'begin_data; [[ -e $PGDATA || ! -e $UNFINISHED ]] || echo gone')"
+}
+
+# The answers of some nodes: timeline (0 for a standby) and members.
+nodes='ask_node() {
+    case $1 in
+        primary) echo "1 primary standby me" ;;
+        standby) echo "0 primary standby me" ;;
+        stale) echo "1 stale standby promoted" ;;
+        promoted) echo "2 stale standby promoted" ;;
+        knows) echo "0 stale promoted knows" ;;
+        empty) echo "1" ;;
+        *) printf "psql: error: %s does not answer\nmore\n" "$1"; return 2 ;;
+    esac
+}
+node_name=me peers=
+ask() { find_primary && echo "$primary_host" || echo "none: $primary_problem"; }'
+
+test_finding_the_primary() {
+    check 'the primary itself' primary "$(entrypoint -- "$nodes; primary_name=primary; ask")"
+    check 'through a standby' primary "$(entrypoint -- "$nodes; primary_name=standby; ask")"
+    check 'through a peer' primary "$(entrypoint -- "$nodes; primary_name=dead peers='standby'; ask")"
+    check 'the newest of two' promoted "$(entrypoint -- "$nodes; primary_name=stale; ask")"
+    check 'the newest of two, in the other order' promoted "$(entrypoint -- "$nodes; primary_name=promoted peers=stale; ask")"
+    check 'known to a standby only' promoted "$(entrypoint -- "$nodes; primary_name=knows; ask")"
+    check 'nobody answers' 'none: dead: dead does not answer; gone: gone does not answer' \
+        "$(entrypoint -- "$nodes; primary_name=dead peers=gone; ask")"
+    check 'not registered yet' 'none: empty: it is not registered yet' \
+        "$(entrypoint -- "$nodes; primary_name=empty; ask")"
+    check 'never itself' 'none: ' "$(entrypoint -- "$nodes; primary_name=me; ask")"
+}
+
+test_back_off() {
+    check 'delays: growing and bounded' '1 2 4 5 5' "$(entrypoint -- '
+        d=0; for i in 1 2 3 4 5; do d=$(next_delay $d 1); printf "%s " "$d"; done' | sed 's/ $//')"
+    check 'from the beginning after a long run' 1 "$(entrypoint -- 'next_delay 5 30')"
+}
+
+test_sql() {
+    check 'quotes' "'it''s'" "$(entrypoint -- "sql_literal \"it's\"")"
+    check 'backslashes are as they are' "'a\\b'" "$(entrypoint -- "sql_literal 'a\\b'")"
+    check_lacks 'a role without a password' PASSWORD "$(entrypoint -- "sql_role app SUPERUSER ''")"
+    # shellcheck disable=SC1003 # no quote is escaped here
+    check_contains 'a role with one' "format('ALTER ROLE %I PASSWORD %L', 'app', 'x''%s\\') \\gexec" \
+        "$(entrypoint -- "sql_role app SUPERUSER \"x'%s\\\\\"")"
+}
+
+test_provision() {
+    check 'a suite, slim' trixie "$(provision -- 'suite_of debian:trixie-slim')"
+    check 'a suite' bookworm "$(provision -- 'suite_of debian:bookworm')"
+    check 'no suite' '[exit 1]' "$(provision -- 'suite_of postgres:17')"
+    check_contains 'an unknown argument' "unknown argument '--nonesuch'" "$(provision -- '_main --nonesuch')"
+    check_contains 'somebody else has the engine' 'no Docker engine answers at DOCKER_HOST=tcp://x' \
+        "$(provision DOCKER_HOST=tcp://x -- 'engine_answers() { false; }; ensure_engine')"
+    check_contains 'no engine, not root' 'or run this as root' \
+        "$(provision -- 'engine_answers() { false; }; is_root() { false; }; ensure_engine')"
+    check_contains 'no engine, no apt' 'please install and start one' \
+        "$(provision -- 'engine_answers() { false; }; is_root() { true; }; has_apt() { false; }
+            command() { false; }; ensure_engine')"
+    check_contains 'a package that is missing, not root' 'apt-get install some-package' \
+        "$(provision -- 'is_root() { false; }; has_apt() { true; }; ensure_commands nonesuch-command=some-package')"
+    check 'nothing is missing' '' "$(provision -- 'ensure_commands bash=bash')"
+    check_contains 'a failed step shows its output' 'why it failed' \
+        "$(provision -- 'logged step bash -c "echo why it failed; exit 3"')"
+    check_contains 'a failed step fails' 'step: failed with status 3' \
+        "$(provision -- 'logged step bash -c "exit 3"')"
+    check_contains 'a second one waits' 'another provision.sh is at work' "$(provision -- '
+        (take_lock; touch "$TMPDIR/taken"; sleep 0.3) &
+        until [[ -e $TMPDIR/taken ]]; do sleep 0.02; done; take_lock')"
+}
+
+# With a false engine, which answers a moment after its start and lives on.
+engine='engine_answers() { [[ -e $TMPDIR/answers ]]; }
+has_systemd() { false; }
+engine_log() { echo "$TMPDIR/engine.log"; }
+PATH=$TMPDIR/bin:$PATH'
+
+test_starting_the_engine() {
+    mkdir -p "$WORK/bin"
+    printf '#!/bin/bash\necho starts; sleep 0.3; touch "$TMPDIR/answers"; exec sleep 3\n' >"$WORK/bin/dockerd"
+    chmod +x "$WORK/bin/dockerd"
+    check_contains 'the engine is waited for' 'Docker engine: answers' "$(provision -- "$engine; take_lock; start_engine")"
+    check 'the engine has its log' starts "$(<"$WORK/engine.log")"
+    check 'the engine does not keep the lock' '' "$(provision -- take_lock)"
+
+    rm "$WORK/answers"
+    printf '#!/bin/bash\necho no cgroups here; exit 1\n' >"$WORK/bin/dockerd"
+    check_contains 'an engine that does not start: its log' 'no cgroups here' \
+        "$(provision -- "$engine; ENGINE_TIMEOUT=1; start_engine")"
+    check_contains 'an engine that does not start' 'does not answer after 1 s' \
+        "$(provision -- "$engine; ENGINE_TIMEOUT=1; start_engine")"
+}
+
+# Beside the image's scripts also those of the demo and the checks, where they are.
+test_shellcheck() {
+    local script output
+    local -a scripts
+    mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$HERE"/*.sh "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify 2>/dev/null)
+    if ! command -v shellcheck >/dev/null; then
+        check 'shellcheck is installed' yes no
+        return
+    fi
+    for script in "${scripts[@]}"; do
+        [[ -f $script ]] || continue
+        output=$(shellcheck "$script" 2>&1) || true
+        if [[ -n $output ]]; then
+            printf '%s\n' "$output"
+            output='what is above'
+        fi
+        check "shellcheck of ${script##*/}" '' "$output"
+    done
+}
+
+for name in $(compgen -A function test_); do
+    if [[ $name != test_shellcheck || ${1:-} == --with-shellcheck ]]; then
+        "$name"
+    fi
+done
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+((failed == 0))
