@@ -27,7 +27,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class TopologyMonitor implements AutoCloseable {
 
-  /** How often a probe reads the node table, however often it asks. */
+  /** How often a hunting probe reads the node table, however often it asks. */
   static final Duration TABLE_INTERVAL = Duration.ofSeconds(1);
 
   private final List<HostAndPort> seeds;
@@ -203,7 +203,8 @@ public final class TopologyMonitor implements AutoCloseable {
     suspects.remove(loop.address);
     long now = tasks.nanoTime();
     Long readAt = loop.tableReadAt;
-    boolean readTable = readAt == null || now - readAt >= TABLE_INTERVAL.toNanos();
+    boolean readTable =
+        huntingSince == null || readAt == null || now - readAt >= TABLE_INTERVAL.toNanos();
     if (readTable) {
       loop.tableReadAt = now;
     }
@@ -216,18 +217,19 @@ public final class TopologyMonitor implements AutoCloseable {
           tasks.step(
               () -> {
                 cancelDeadline.run();
-                loop.asking = false;
                 if (loops.get(loop.address) == loop) {
                   observations.put(observation);
                   decide();
-                  waitForNext(loop);
                 }
+                // Only now: a hunt that this answer has begun need not ask it again.
+                loop.asking = false;
+                waitForNext(loop);
               });
         });
   }
 
   private void waitForNext(Loop loop) {
-    if (loop.asking || loops.get(loop.address) != loop) {
+    if (loops.get(loop.address) != loop) {
       return;
     }
     Long since = huntingSince;

@@ -1,0 +1,333 @@
+package io.github.repmgrjdbc.internal.monitor;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.internal.topology.Decision;
+import io.github.repmgrjdbc.internal.topology.Member;
+import io.github.repmgrjdbc.internal.topology.Observation;
+import io.github.repmgrjdbc.internal.topology.Observation.Answer;
+import io.github.repmgrjdbc.internal.topology.Probe;
+import io.github.repmgrjdbc.internal.topology.Resolver;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
+
+/** When the monitor looks, on a virtual time line: three fake nodes, no thread, no waiting. */
+class TopologyMonitorTest {
+
+  private static final Duration STEADY = Duration.ofSeconds(1);
+  private static final Duration HUNT = Duration.ofMillis(20);
+  private static final Duration PROBE_TIMEOUT = Duration.ofSeconds(2);
+  private static final Duration SOON = Duration.ofMillis(1);
+
+  private final VirtualTasks tasks = new VirtualTasks();
+  private final Map<HostAndPort, FakeProbe> probes = new HashMap<>();
+  private final List<Decision> decisions = new ArrayList<>();
+  private List<Member> table =
+      List.of(row(1, "primary", 0), row(2, "standby", 1), row(3, "standby", 1));
+  private final TopologyMonitor monitor =
+      new TopologyMonitor(
+          List.of(address(1), address(2), address(3)),
+          STEADY,
+          HUNT,
+          PROBE_TIMEOUT,
+          new Resolver(List.of(address(1), address(2), address(3)), (name, address) -> null),
+          address -> {
+            FakeProbe probe = probes.computeIfAbsent(address, FakeProbe::new);
+            probe.open = true;
+            return probe;
+          },
+          tasks,
+          decisions::add);
+
+  TopologyMonitorTest() {
+    for (int id = 1; id <= 3; id++) {
+      probes.put(address(id), new FakeProbe(address(id)));
+    }
+    node(1).becomesPrimary(1);
+  }
+
+  @Test
+  void findsThePrimaryWithTheFirstAnswers() {
+    monitor.start();
+    tasks.pass(SOON);
+    assertServes(1);
+    assertEquals(1, node(1).asked);
+  }
+
+  @Test
+  void isSteadyWhenAllIsWell() {
+    startSteady();
+    tasks.pass(Duration.ofSeconds(60));
+    for (int id = 1; id <= 3; id++) {
+      int asked = node(id).asked;
+      assertTrue(asked >= 60 && asked <= 76, "node " + id + " was asked " + asked + " times");
+    }
+  }
+
+  @Test
+  void noticesTheDeathOfThePrimarysConnectionAtOnceAndHunts() {
+    startSteady();
+    tasks.pass(Duration.ofMillis(300));
+    node(1).dies();
+    tasks.pass(SOON);
+    assertFalse(last().available());
+    // The others were waiting for their next turn, up to a second away.
+    int before = node(2).asked;
+    tasks.pass(Duration.ofMillis(100));
+    assertTrue(node(2).asked - before >= 5, "asked " + (node(2).asked - before) + " times");
+  }
+
+  @Test
+  void promotionIsSeenWithinOneHuntingInterval() {
+    startSteady();
+    node(1).dies();
+    tasks.pass(Duration.ofSeconds(3));
+    node(2).becomesPrimary(2);
+    tasks.pass(HUNT.plus(SOON));
+    assertServes(2);
+  }
+
+  @Test
+  void aSilentNodeSlowsNobody() {
+    startSteady();
+    node(3).hangs();
+    node(1).dies();
+    tasks.pass(Duration.ofMillis(200));
+    int before = node(2).asked;
+    tasks.pass(Duration.ofMillis(200));
+    assertTrue(node(2).asked - before >= 10, "asked " + (node(2).asked - before) + " times");
+    assertFalse(last().available());
+    node(2).becomesPrimary(2);
+    tasks.pass(HUNT.plus(SOON));
+    assertServes(2);
+  }
+
+  @Test
+  void aFrozenPrimaryIsInDoubtWhenItsProbeIsLate() {
+    startSteady();
+    node(1).hangs();
+    tasks.pass(STEADY.plus(PROBE_TIMEOUT).plus(SOON));
+    assertFalse(last().available());
+    assertTrue(last().reason().contains("n1 is silent: no answer within 2000 ms"), last().reason());
+  }
+
+  @Test
+  void aPrimaryThatComesBackIsServedAndThePaceIsSteadyAgain() {
+    startSteady();
+    node(1).dies();
+    tasks.pass(Duration.ofMillis(500));
+    node(1).becomesPrimary(1);
+    tasks.pass(HUNT.plus(SOON));
+    assertServes(1);
+    int before = node(2).asked;
+    tasks.pass(Duration.ofSeconds(10));
+    assertTrue(node(2).asked - before <= 14, "asked " + (node(2).asked - before) + " times");
+  }
+
+  @Test
+  void huntingReadsTheNodeTableOnceASecondOnly() {
+    startSteady();
+    node(1).dies();
+    int asked = node(2).asked;
+    int read = node(2).tablesRead;
+    tasks.pass(Duration.ofSeconds(10));
+    assertTrue(node(2).asked - asked > 400, "asked " + (node(2).asked - asked) + " times");
+    int reads = node(2).tablesRead - read;
+    assertTrue(reads >= 9 && reads <= 11, "read " + reads + " times");
+  }
+
+  @Test
+  void aLongHuntBacksOff() {
+    startSteady();
+    node(1).dies();
+    tasks.pass(Duration.ofSeconds(150));
+    int before = node(2).asked;
+    tasks.pass(Duration.ofSeconds(10));
+    int asked = node(2).asked - before;
+    assertTrue(asked >= 50 && asked <= 65, "asked " + asked + " times");
+  }
+
+  @Test
+  void suspicionAsksAtOnceAndTheAnswerEndsIt() {
+    startSteady();
+    tasks.pass(Duration.ofMillis(100));
+    int before = node(1).asked;
+    monitor.suspect(address(1));
+    tasks.pass(SOON);
+    assertEquals(before + 1, node(1).asked);
+    int others = node(2).asked;
+    tasks.pass(Duration.ofSeconds(10));
+    assertTrue(node(2).asked - others <= 14, "asked " + (node(2).asked - others) + " times");
+  }
+
+  @Test
+  void aWrongPasswordIsNotHammered() {
+    for (int id = 1; id <= 3; id++) {
+      node(id).failure = Observation.failed(address(id), "28P01", "password authentication failed");
+    }
+    monitor.start();
+    tasks.pass(Duration.ofSeconds(10));
+    assertTrue(node(1).asked <= 14, "asked " + node(1).asked + " times");
+  }
+
+  @Test
+  void membersAreProbedAsTheyComeAndNoLongerWhenTheyAreGone() {
+    startSteady();
+    table =
+        List.of(
+            row(1, "primary", 0), row(2, "standby", 1), row(3, "standby", 1), row(4, "standby", 1));
+    tasks.pass(STEADY.plus(SOON));
+    assertTrue(node(4).open);
+    assertTrue(node(4).asked > 0);
+    table = List.of(row(1, "primary", 0), row(2, "standby", 1), row(3, "standby", 1));
+    tasks.pass(STEADY.plus(SOON));
+    assertFalse(node(4).open);
+    int before = node(4).asked;
+    tasks.pass(Duration.ofSeconds(10));
+    assertEquals(before, node(4).asked);
+  }
+
+  @Test
+  void closeClosesEveryProbeAndNothingGoesOn() {
+    startSteady();
+    node(3).hangs();
+    tasks.pass(STEADY);
+    monitor.close();
+    tasks.pass(SOON);
+    for (int id = 1; id <= 3; id++) {
+      assertFalse(node(id).open);
+    }
+    int asked = node(1).asked + node(2).asked + node(3).asked;
+    int decided = decisions.size();
+    tasks.pass(Duration.ofMinutes(1));
+    assertEquals(asked, node(1).asked + node(2).asked + node(3).asked);
+    assertEquals(decided, decisions.size());
+  }
+
+  @Test
+  void forgetAcceptsAnOlderTimelineAgain() {
+    node(1).becomesPrimary(5);
+    startSteady();
+    node(3).dies();
+    tasks.pass(STEADY);
+    node(1).becomesPrimary(1);
+    tasks.pass(STEADY);
+    assertFalse(last().available());
+    monitor.forget();
+    tasks.pass(HUNT.plus(SOON));
+    assertServes(1);
+  }
+
+  private void startSteady() {
+    monitor.start();
+    tasks.pass(SOON);
+    assertServes(1);
+  }
+
+  private void assertServes(int id) {
+    assertTrue(last().available(), last().reason());
+    assertEquals(id, last().term() == null ? 0 : last().term().primaryId(), last().reason());
+  }
+
+  private Decision last() {
+    return decisions.get(decisions.size() - 1);
+  }
+
+  private FakeProbe node(int id) {
+    return probes.computeIfAbsent(address(id), FakeProbe::new);
+  }
+
+  private static HostAndPort address(int id) {
+    return new HostAndPort("n" + id, 5432);
+  }
+
+  private static Member row(int id, String type, int upstream) {
+    return new Member(id, "n" + id, type, true, upstream, "host=n" + id);
+  }
+
+  /** A node and its probe in one. */
+  private final class FakeProbe implements Probe {
+    private final HostAndPort address;
+    private final int id;
+    int asked;
+    int tablesRead;
+    boolean open;
+    @Nullable Observation failure;
+    private boolean hanging;
+    private int timeline;
+    private List<Member> copy = List.of();
+    private Runnable wake = () -> {};
+    private String cut = "";
+
+    FakeProbe(HostAndPort address) {
+      this.address = address;
+      this.id = Integer.parseInt(address.host().substring(1));
+    }
+
+    void becomesPrimary(int newTimeline) {
+      timeline = newTimeline;
+      failure = null;
+      hanging = false;
+    }
+
+    void dies() {
+      failure = Observation.failed(address, "08001", "Connection refused");
+      wake.run();
+    }
+
+    void hangs() {
+      hanging = true;
+    }
+
+    @Override
+    public Observation ask(boolean readTable) {
+      asked++;
+      cut = "";
+      if (hanging) {
+        tasks.block(Duration.ofDays(1), waker -> wake = waker);
+        return Observation.failed(address, "08006", cut);
+      }
+      if (failure != null) {
+        return failure;
+      }
+      if (readTable) {
+        tablesRead++;
+        copy = table;
+      }
+      boolean primary = timeline > 0;
+      return Observation.of(
+          address,
+          new Answer(id, !primary, primary ? timeline : 1, 7L, primary ? 0 : 1, copy, null));
+    }
+
+    @Override
+    public void listen(Duration atMost) {
+      tasks.block(atMost, waker -> wake = waker);
+    }
+
+    @Override
+    public void wake() {
+      wake.run();
+    }
+
+    @Override
+    public void cut(String reason) {
+      cut = reason;
+      wake.run();
+    }
+
+    @Override
+    public void close() {
+      open = false;
+      cut("closed");
+    }
+  }
+}
