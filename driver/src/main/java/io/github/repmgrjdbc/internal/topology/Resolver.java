@@ -171,7 +171,7 @@ public final class Resolver {
       return new Decision(
           next,
           primary != null,
-          describeNodes(next, primary),
+          describeNodes(next),
           choice.reason,
           choice.calm,
           choice.again,
@@ -576,11 +576,11 @@ public final class Resolver {
       return member == null ? "node " + id : member.name();
     }
 
-    private List<Node> describeNodes(@Nullable Term next, @Nullable Seen primary) {
+    private List<Node> describeNodes(@Nullable Term next) {
       List<Node> nodes = new ArrayList<>();
       Set<HostAndPort> used = new HashSet<>();
       for (Member member : members.values()) {
-        Node node = describe(member, primary);
+        Node node = describe(member, next);
         nodes.add(node);
         if (node.address() != null) {
           used.add(node.address());
@@ -616,7 +616,7 @@ public final class Resolver {
       return nodes;
     }
 
-    private Node describe(Member member, @Nullable Seen primary) {
+    private Node describe(Member member, @Nullable Term next) {
       int id = member.nodeId();
       HostAndPort address = addressOf(member);
       Seen node = seen.get(id);
@@ -649,9 +649,9 @@ public final class Resolver {
             answer.upstreamId() > 0 ? "follows " + name(answer.upstreamId()) : "in recovery");
       }
       State state =
-          primary != null && primary.id == id
-              ? State.UP
-              : refusal != null ? State.SUPERSEDED : State.CHALLENGER;
+          refusal != null
+              ? State.SUPERSEDED
+              : next == null || next.primaryId() == id ? State.UP : State.CHALLENGER;
       return new Node(
           id,
           member.name(),

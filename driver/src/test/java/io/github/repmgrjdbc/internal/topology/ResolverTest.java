@@ -270,6 +270,7 @@ class ResolverTest {
       healthy()
           .sees(all)
           .servesNobody("n3 was promoted beside n1")
+          .hasNode(1, Role.PRIMARY, State.UP)
           .hasNode(3, Role.PRIMARY, State.CHALLENGER)
           .hunts()
           .after(4_999)

@@ -1,0 +1,73 @@
+package io.github.repmgrjdbc;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class HostAndPortTest {
+
+  @ParameterizedTest
+  @CsvSource({
+    "db1,                    db1,         5432, db1:5432",
+    "db1:6000,               db1,         6000, db1:6000",
+    "' db1:6000 ',           db1,         6000, db1:6000",
+    "db-1.example.org:1,     db-1.example.org, 1, db-1.example.org:1",
+    "10.0.0.1:65535,         10.0.0.1,    65535, 10.0.0.1:65535",
+    "[::1],                  ::1,         5432, [::1]:5432",
+    "[fe80::1%eth0]:5433,    fe80::1%eth0, 5433, [fe80::1%eth0]:5433",
+    "bücher.example:5432,    bücher.example, 5432, bücher.example:5432",
+  })
+  void reads(String text, String host, int port, String written) {
+    HostAndPort address = HostAndPort.parse(text);
+
+    assertEquals(new HostAndPort(host, port), address);
+    assertEquals(written, address.toString());
+    assertEquals(address, HostAndPort.parse(address.toString()));
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "'',            the host is empty",
+    "' ',           the host is empty",
+    ":5432,         the host is empty",
+    "db1:,          no valid port",
+    "db1:x,         no valid port",
+    "db1:-1,        no valid port",
+    "db1:+1,        no valid port",
+    "db1:54 32,     no valid port",
+    "db1:9999999999, no valid port",
+    "db1:0,         'is 0, allowed is 1 to 65535'",
+    "db1:65536,     'is 65536, allowed is 1 to 65535'",
+    "::1,           write an IPv6 address as [address]:port",
+    "db1:1:2,       several colons",
+    "[::1,          no closing ']'",
+    "[::1]5432,     no valid port",
+    "[::1]:,        no valid port",
+    "[db1]:5432,    for IPv6 addresses only",
+    "[]:5432,       for IPv6 addresses only",
+    "d b1,          the character U+0020",
+    "db1/x,         the character '/'",
+    "user@db1,      the character '@'",
+    "db1?x,         the character '?'",
+    "db1=x,         the character '='",
+    "db1]:5432,     the character ']'",
+  })
+  void refuses(String text, String why) {
+    Exception e = assertThrows(IllegalArgumentException.class, () -> HostAndPort.parse(text));
+
+    assertTrue(String.valueOf(e.getMessage()).contains(why.strip()), e.getMessage());
+  }
+
+  @Test
+  void aControlCharacterIsRefusedAndNotRepeated() {
+    Exception e =
+        assertThrows(IllegalArgumentException.class, () -> new HostAndPort("db\n1\u0000", 5432));
+
+    assertTrue(String.valueOf(e.getMessage()).contains("'db?1?'"), e.getMessage());
+    assertTrue(String.valueOf(e.getMessage()).contains("U+000A"), e.getMessage());
+  }
+}

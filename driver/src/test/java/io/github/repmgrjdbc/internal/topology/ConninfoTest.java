@@ -1,0 +1,141 @@
+package io.github.repmgrjdbc.internal.topology;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.repmgrjdbc.HostAndPort;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** libpq's grammar: "Connection Strings" in PostgreSQL's documentation. */
+class ConninfoTest {
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '"',
+      value = {
+        // keyword=value
+        "host=n1                                        | n1:5432",
+        "host=n1 port=6000 dbname=repmgr user=repmgr    | n1:6000",
+        "port=6000 host=n1                              | n1:6000",
+        "host = n1 port  =  6000                        | n1:6000",
+        "\"  host=n1\t\n port=6000  \"                  | n1:6000",
+        "host='n1' port='6000'                          | n1:6000",
+        "host = 'n1'port=6000                           | n1:6000",
+        "dbname='' host=n1                              | n1:5432",
+        "password='it''host=evil' host=n1               | n1:5432",
+        "password='it\\'s host=evil' host=n1            | n1:5432",
+        "password='a\\\\' host=n1                       | n1:5432",
+        "password=a\\ host\\=evil host=n1               | n1:5432",
+        "host=n\\1                                      | n1:5432",
+        "host=first host=n1                             | n1:5432",
+        "host=n1 port=''                                | n1:5432",
+        "host=::1 port=6000                             | [::1]:6000",
+        // hostaddr is where to connect
+        "host=n1 hostaddr=10.0.0.1 port=6000            | 10.0.0.1:6000",
+        "hostaddr=10.0.0.1                              | 10.0.0.1:5432",
+        "host=n1 hostaddr=''                            | n1:5432",
+        "host=n1,n2 hostaddr=10.0.0.1,                  | 10.0.0.1:5432,n2:5432",
+        // several
+        "host=n1,n2,n3                                  | n1:5432,n2:5432,n3:5432",
+        "host=n1,n2 port=6000                           | n1:6000,n2:6000",
+        "host=n1,n2 port=6000,7000                      | n1:6000,n2:7000",
+        "host=n1,n2 port=,7000                          | n1:5432,n2:7000",
+        "host=/tmp,n2 port=1,2                          | n2:2",
+        "host=@abstract,n2                              | n2:5432",
+        // nothing but addresses is taken
+        "host=n1 socketFactory=evil sslmode=disable     | n1:5432",
+        // URI
+        "postgresql://n1                                | n1:5432",
+        "postgres://n1:6000/repmgr                      | n1:6000",
+        "postgresql://u:p@n1:6000/repmgr?a=b            | n1:6000",
+        "postgresql://u@n1                              | n1:5432",
+        "postgresql://u:p%40x%2Fy@n1/repmgr             | n1:5432",
+        "postgresql://u:p?x@n1:6000/repmgr              | n1:6000",
+        "postgresql://n1,n2:6000/repmgr                 | n1:5432,n2:6000",
+        "postgresql://[::1]:6000,[fe80::2]/repmgr       | [::1]:6000,[fe80::2]:5432",
+        "postgresql:///repmgr?host=n1&port=6000         | n1:6000",
+        "postgresql://n1/repmgr?host=n2                 | n2:5432",
+        "postgresql://n1?hostaddr=10.0.0.1              | 10.0.0.1:5432",
+        "postgresql://n%31:%36000/                      | n1:6000",
+        "postgresql://n1/?socketFactory=evil            | n1:5432",
+      })
+  void reads(String conninfo, String addresses) {
+    assertEquals(
+        addresses,
+        String.join(
+            ",", Conninfo.addresses(conninfo).stream().map(HostAndPort::toString).toList()));
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '"',
+      value = {
+        "\"\"                             | names no host",
+        "\"   \"                          | names no host",
+        "port=5432                        | names no host",
+        "host=                            | names no host",
+        "host=/var/run/postgresql         | names no host",
+        "postgresql:///repmgr             | names no host",
+        "postgresql://%2Ftmp/repmgr       | names no host",
+        "host                             | no '='",
+        "host=n1 port                     | no '='",
+        "host=n1 =x                       | no '='",
+        "host n1                          | no '='",
+        "host='n1                         | no end",
+        "host=n1 password='secret         | no end",
+        "host=n1 password='secret\\'      | no end",
+        "host=n1 password='secret\\       | no end",
+        "host=n1 port=x                   | port",
+        "host=n1 port=-1                  | port",
+        "host=n1 port=99999999999         | port",
+        "host=n1 port=0                   | 1 to 65535",
+        "host=n1 port=65536               | 1 to 65535",
+        "host=n1,n2,n3 port=1,2           | 2 ports for 3 hosts",
+        "host=u@n1                        | '@'",
+        "host=n1?sslmode=disable          | '?'",
+        "host=n1/app?socketFactory=evil   | '/'",
+        "host='n1 n2'                     | U+0020",
+        "postgresql://[::1/repmgr         | \"\"",
+        "postgresql://n1:x/repmgr         | port",
+        "postgresql://n%zz/repmgr         | \"\"",
+        "postgresql://n1%00/repmgr        | U+0000",
+        "postgresql://n1%3Fa/repmgr       | '?'",
+      })
+  void refuses(String conninfo, String why) {
+    Exception e = assertThrows(IllegalArgumentException.class, () -> Conninfo.addresses(conninfo));
+
+    assertTrue(String.valueOf(e.getMessage()).contains(why), e.getMessage());
+    assertFalse(String.valueOf(e.getMessage()).contains("secret"), e.getMessage());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"\u0000", "\u0001", "\n", "\u007f", "\r\n"})
+  void refusesControlCharactersInAHost(String control) {
+    String conninfo = "host='n" + control + "1' port=5432";
+
+    assertThrows(IllegalArgumentException.class, () -> Conninfo.addresses(conninfo));
+  }
+
+  @Test
+  void readsWhatIsAsLongAsAConninfoMayBe() {
+    String end = "' host=n1 port=6000";
+    String conninfo = "password='" + "\\\\".repeat((1023 - 10 - end.length()) / 2) + end;
+
+    assertTrue(conninfo.length() >= 1022, "" + conninfo.length());
+    assertEquals(new HostAndPort("n1", 6000), Conninfo.addresses(conninfo).get(0));
+  }
+
+  @Test
+  void refusesWhatIsTooLongForAnyConninfo() {
+    String conninfo = "host=n1 password=" + "x".repeat(100_000);
+
+    assertThrows(IllegalArgumentException.class, () -> Conninfo.addresses(conninfo));
+  }
+}
