@@ -326,11 +326,8 @@ public final class Resolver {
               && row.isPrimary()
               && !row.active()
               && other.answer.namesPrimaryOtherThan(node.id);
-      // A witness's timeline is its own, so that nothing says how old its copy is.
-      return replaced
-          && !isWitness(other)
-          && sameCluster(other, node)
-          && other.timeline() >= node.timeline();
+      // A witness is a database cluster of its own: nothing says how old its copy is.
+      return replaced && sameCluster(other, node) && other.timeline() >= node.timeline();
     }
 
     private static boolean sameCluster(Seen a, Seen b) {

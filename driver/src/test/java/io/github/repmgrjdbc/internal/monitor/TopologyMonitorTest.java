@@ -169,6 +169,20 @@ class TopologyMonitorTest {
   }
 
   @Test
+  void suspicionDuringAQuestionAsksOnceMore() {
+    startSteady();
+    tasks.pass(Duration.ofMillis(100));
+    node(1).takes(Duration.ofMillis(500));
+    tasks.pass(STEADY);
+    int before = node(1).asked;
+    monitor.suspect(address(1));
+    tasks.pass(SOON);
+    assertEquals(before, node(1).asked);
+    tasks.pass(Duration.ofMillis(500));
+    assertEquals(before + 1, node(1).asked);
+  }
+
+  @Test
   void aWrongPasswordIsNotHammered() {
     for (int id = 1; id <= 3; id++) {
       node(id).failure = Observation.failed(address(id), "28P01", "password authentication failed");
@@ -262,6 +276,8 @@ class TopologyMonitorTest {
     boolean open;
     @Nullable Observation failure;
     private boolean hanging;
+    private boolean busy;
+    private Duration delay = Duration.ZERO;
     private int timeline;
     private List<Member> copy = List.of();
     private Runnable wake = () -> {};
@@ -283,6 +299,10 @@ class TopologyMonitorTest {
       wake.run();
     }
 
+    void takes(Duration time) {
+      delay = time;
+    }
+
     void hangs() {
       hanging = true;
     }
@@ -291,10 +311,14 @@ class TopologyMonitorTest {
     public Observation ask(boolean readTable) {
       asked++;
       cut = "";
+      if (!delay.isZero()) {
+        block(delay);
+      }
       if (hanging) {
-        tasks.block(Duration.ofDays(1), waker -> wake = waker);
+        block(Duration.ofDays(1));
         return Observation.failed(address, "08006", cut);
       }
+      assertFalse(busy, "asked while listening: node " + id);
       if (failure != null) {
         return failure;
       }
@@ -310,7 +334,15 @@ class TopologyMonitorTest {
 
     @Override
     public void listen(Duration atMost) {
+      block(atMost);
+    }
+
+    /** A probe is one connection: only one thing may go on there at a time. */
+    private void block(Duration atMost) {
+      assertFalse(busy, "two things at once on the probe of node " + id);
+      busy = true;
       tasks.block(atMost, waker -> wake = waker);
+      busy = false;
     }
 
     @Override

@@ -201,6 +201,18 @@ class ResolverTest {
     }
 
     @Test
+    void aSiblingsLateCopyDoesNotRefuseANodeThatLeadsAgain() {
+      List<Member> n1LeadsAgain = table(primary(1), failed(2), standby(3, 2));
+      scenario()
+          .sees(takesWrites(1, 3, n1LeadsAgain), silent(2), follows(3, 2, 2, N2_LEADS))
+          .after(1_000)
+          .again()
+          .after(1_000)
+          .again()
+          .serves(1, 3);
+    }
+
+    @Test
     void isAcceptedOnANewerTimelineThoughItsRecoveryWentUnseen() {
       failedOver()
           .sees(takesWrites(1, 1, N1_LEADS), takesWrites(2, 2, N2_LEADS), silent(3))
@@ -244,7 +256,7 @@ class ResolverTest {
     @Test
     void unidentifiedWitnessIsNotTakenForAPrimary() {
       Observation unidentified =
-          Observation.of(address(4), answer(0, false, 1, WITNESS_CLUSTER, 0, table));
+          Observation.of(address(4), answer(0, false, 9, WITNESS_CLUSTER, 0, table));
       HostAndPort mapped = new HostAndPort("localhost", 32_768);
       scenario()
           .sees(new Observation(mapped, unidentified.answer(), null))
@@ -732,7 +744,7 @@ class ResolverTest {
   }
 
   private static Observation witness(int id, List<Member> copy) {
-    return Observation.of(address(id), answer(id, false, 1, WITNESS_CLUSTER, 0, copy));
+    return Observation.of(address(id), answer(id, false, 9, WITNESS_CLUSTER, 0, copy));
   }
 
   private static Observation silent(int id) {
