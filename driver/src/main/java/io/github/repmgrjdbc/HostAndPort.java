@@ -72,8 +72,9 @@ public record HostAndPort(String host, int port) {
     }
     String port = s.substring(portAt + 1);
     if (s.charAt(portAt) != ':' || !port.matches("[0-9]{1,9}")) {
+      // What stands there may be a password that got there by mistake.
       throw new IllegalArgumentException(
-          "'" + printable(s) + "' has no valid port; allowed is host:port with 1 to 65535");
+          "'" + printable(host) + "' has no valid port; allowed is host:port with 1 to 65535");
     }
     return new HostAndPort(host, Integer.parseInt(port));
   }

@@ -211,16 +211,16 @@ public record RepmgrConfig(
       hosts(authority);
       database(decode(path.substring(slash + 1), "The URL's database"));
       if (query >= 0) {
+        int number = 0;
         for (String parameter : url.substring(query + 1).split("&", -1)) {
+          number++;
           if (parameter.isEmpty()) {
             continue;
           }
           int equals = parameter.indexOf('=');
           if (equals < 1) {
             throw new IllegalArgumentException(
-                "The URL's parameter '"
-                    + (equals < 0 ? parameter : "=...")
-                    + "' is not name=value");
+                "The URL's parameter number " + number + " is not name=value" + form);
           }
           String name = parameter.substring(0, equals);
           set(

@@ -56,7 +56,7 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
   @Override
   public Connection getConnection() throws SQLException {
     RepmgrConfig current = config();
-    return clusters.connect(current, current.user(), current.password(), budget(current));
+    return clusters.connect(current, current.user(), current.password(), loginTimeout(current));
   }
 
   /**
@@ -72,7 +72,7 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
     if (current.user() == null && current.repmgrUser() == null) {
       current = current.withCredentials(user, password);
     }
-    return clusters.connect(current, user, password, budget(current));
+    return clusters.connect(current, user, password, loginTimeout(current));
   }
 
   /**
@@ -250,8 +250,8 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
     return "RepmgrDataSource[" + (current == null ? "not started" : current) + "]";
   }
 
-  private Duration budget(RepmgrConfig current) {
-    return RepmgrDriver.budget(current, Duration.ofSeconds(loginTimeout));
+  private Duration loginTimeout(RepmgrConfig current) {
+    return RepmgrDriver.loginTimeout(current, Duration.ofSeconds(loginTimeout));
   }
 
   private RepmgrConfig config() throws SQLException {

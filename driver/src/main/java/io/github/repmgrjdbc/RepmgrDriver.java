@@ -60,7 +60,7 @@ public final class RepmgrDriver implements Driver {
     }
     RepmgrConfig config = parse(url, info);
     Duration login = Duration.ofSeconds(DriverManager.getLoginTimeout());
-    return CLUSTERS.connect(config, config.user(), config.password(), budget(config, login));
+    return CLUSTERS.connect(config, config.user(), config.password(), loginTimeout(config, login));
   }
 
   @Override
@@ -116,14 +116,9 @@ public final class RepmgrDriver implements Driver {
     }
   }
 
-  /** The shortest of the failover timeout and the login timeouts that are set. */
-  static Duration budget(RepmgrConfig config, Duration loginTimeout) {
-    Duration budget = config.failoverTimeout();
-    for (Duration login : List.of(loginTimeout, config.loginTimeout())) {
-      if (!login.isZero() && login.compareTo(budget) < 0) {
-        budget = login;
-      }
-    }
-    return budget;
+  /** The shorter of the two login timeouts, or the one that is set, or zero. */
+  static Duration loginTimeout(RepmgrConfig config, Duration other) {
+    Duration own = config.loginTimeout();
+    return own.isZero() || (!other.isZero() && other.compareTo(own) < 0) ? other : own;
   }
 }

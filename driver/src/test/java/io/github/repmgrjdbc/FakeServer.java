@@ -528,9 +528,9 @@ public final class FakeServer implements AutoCloseable {
 
     private boolean answer() throws IOException {
       char type = (char) in.readByte();
+      awaitVoice();
       byte[] body = new byte[in.readInt() - 4];
       in.readFully(body);
-      awaitVoice();
       if (type == 'X') {
         return false;
       }
@@ -544,7 +544,9 @@ public final class FakeServer implements AutoCloseable {
           switch (type) {
             case 'Q' -> {
               Result result = resultOf(words.next());
-              describe(result);
+              if (!result.columns.isEmpty()) {
+                describe(result);
+              }
               execute(result);
               ready();
             }
@@ -637,7 +639,12 @@ public final class FakeServer implements AutoCloseable {
           transaction = 'I';
           return Result.of("COMMIT");
         }
-        default -> throw new Refusal("42601", "this server knows no such statement: " + statement);
+        default -> {
+          if (sql.startsWith("set ")) {
+            return Result.of("SET");
+          }
+          throw new Refusal("42601", "this server knows no such statement: " + statement);
+        }
       }
     }
 
@@ -687,7 +694,11 @@ public final class FakeServer implements AutoCloseable {
               }
             });
       }
-      message('C', m -> text(m, result.tag));
+      if (result.tag.isEmpty()) {
+        message('I', m -> {});
+      } else {
+        message('C', m -> text(m, result.tag));
+      }
     }
 
     private synchronized void cancel() {

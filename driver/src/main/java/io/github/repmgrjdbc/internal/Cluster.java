@@ -55,6 +55,9 @@ final class Cluster implements AutoCloseable {
 
   private static final Duration LAST_RETRY = Duration.ofMillis(500);
 
+  /** What an attempt is given at least, where no login timeout says less; as pgJDBC has it. */
+  private static final Duration ATTEMPT = Duration.ofSeconds(10);
+
   private static final Duration CLOSE_WAIT = Duration.ofSeconds(2);
 
   private final RepmgrConfig config;
@@ -129,12 +132,16 @@ final class Cluster implements AutoCloseable {
    * Gives a connection to the primary; waits for one if need be.
    *
    * @param user who connects, or null for pgJDBC's default
-   * @param budget how long all of it may take
+   * @param loginTimeout how long all of it may take; zero: as long as the configuration's failover
+   *     timeout and one more attempt
    */
-  Connection connect(@Nullable String user, @Nullable String password, Duration budget)
+  Connection connect(@Nullable String user, @Nullable String password, Duration loginTimeout)
       throws SQLException {
     long start = tasks.nanoTime();
-    long deadline = start + budget.toNanos();
+    boolean unlimited = loginTimeout.isZero();
+    Duration failover = config.failoverTimeout();
+    boolean shorter = !unlimited && loginTimeout.compareTo(failover) < 0;
+    long giveUp = start + (shorter ? loginTimeout : failover).toNanos();
     Map<String, String> parameters = parameters(config.driverProperties(), user, password);
     Duration retry = FIRST_RETRY;
     SQLException lastFailure = null;
@@ -145,8 +152,12 @@ final class Cluster implements AutoCloseable {
       ClusterView now = view;
       Node primary = now.primary().orElse(null);
       Term term = now.term();
-      long waitUntil = deadline;
+      long waitUntil = giveUp;
       if (primary != null && primary.address() != null && term != null) {
+        long deadline =
+            unlimited
+                ? Math.max(giveUp - start, tasks.nanoTime() - start + ATTEMPT.toNanos()) + start
+                : start + loginTimeout.toNanos();
         try {
           Connection connection =
               connector.open(
@@ -161,7 +172,8 @@ final class Cluster implements AutoCloseable {
           }
           lastFailure = e;
           monitor.suspect(primary.address());
-          waitUntil = Math.min(deadline, tasks.nanoTime() + retry.toNanos());
+          long next = tasks.nanoTime() + retry.toNanos();
+          waitUntil = next - giveUp < 0 ? next : giveUp;
           retry =
               retry.multipliedBy(2).compareTo(LAST_RETRY) < 0 ? retry.multipliedBy(2) : LAST_RETRY;
         }
@@ -169,7 +181,7 @@ final class Cluster implements AutoCloseable {
         failIfIncurable();
       }
       await(now.epoch(), waitUntil);
-      if (!closed && tasks.nanoTime() - deadline >= 0) {
+      if (!closed && tasks.nanoTime() - giveUp >= 0) {
         throw noPrimary(Duration.ofNanos(tasks.nanoTime() - start), lastFailure);
       }
     }
@@ -341,12 +353,11 @@ final class Cluster implements AutoCloseable {
   }
 
   private static Map<String, String> probeParameters(RepmgrConfig config) {
-    boolean own = config.repmgrUser() != null;
     Map<String, String> parameters =
         parameters(
             config.driverProperties(),
-            own ? config.repmgrUser() : config.user(),
-            config.repmgrPassword() != null || own ? config.repmgrPassword() : config.password());
+            config.repmgrUser() != null ? config.repmgrUser() : config.user(),
+            config.repmgrPassword() != null ? config.repmgrPassword() : config.password());
     parameters.put(PGProperty.APPLICATION_NAME.getName(), "repmgr-jdbc monitor");
     return parameters;
   }

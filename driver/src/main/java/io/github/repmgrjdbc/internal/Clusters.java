@@ -55,8 +55,9 @@ public final class Clusters implements AutoCloseable {
       idleSince = System.nanoTime();
     }
 
-    synchronized boolean endIfIdle() {
-      if (users > 0 || !cluster.isIdle()) {
+    synchronized boolean endIfIdle(boolean owned) {
+      boolean idle = cluster.isIdle();
+      if (owned || users > 0 || !idle) {
         idleSince = System.nanoTime();
       }
       ended |= System.nanoTime() - idleSince >= IDLE.toNanos();
@@ -75,13 +76,13 @@ public final class Clusters implements AutoCloseable {
 
   /** Gives a connection to the primary; see {@link Cluster#connect}. */
   public Connection connect(
-      RepmgrConfig config, @Nullable String user, @Nullable String password, Duration budget)
+      RepmgrConfig config, @Nullable String user, @Nullable String password, Duration loginTimeout)
       throws SQLException {
     while (true) {
       Shared entry = get(config);
       if (entry.enter()) {
         try {
-          return entry.cluster.connect(user, password, budget);
+          return entry.cluster.connect(user, password, loginTimeout);
         } finally {
           entry.leave();
         }
@@ -140,7 +141,7 @@ public final class Clusters implements AutoCloseable {
     entry.cluster.everySecond(
         () -> {
           boolean owned = owner != null && owner.get() != null;
-          if (!owned && entry.endIfIdle()) {
+          if (entry.endIfIdle(owned)) {
             shared.remove(config, entry);
             entry.cluster.end();
           }

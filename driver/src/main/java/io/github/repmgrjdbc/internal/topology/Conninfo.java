@@ -112,6 +112,12 @@ final class Conninfo {
   private static Map<String, String> parseUri(String uri) {
     Map<String, String> values = new HashMap<>();
     String rest = uri.substring(uri.indexOf("://") + 3);
+    // As in libpq, a user's name and password may have any character but '@' and '/'.
+    int at = rest.indexOf('@');
+    int path = rest.indexOf('/');
+    if (at >= 0 && (path < 0 || at < path)) {
+      rest = rest.substring(at + 1);
+    }
     int query = rest.indexOf('?');
     String parameters = query < 0 ? "" : rest.substring(query + 1);
     String authority = query < 0 ? rest : rest.substring(0, query);
@@ -119,7 +125,7 @@ final class Conninfo {
     if (slash >= 0) {
       authority = authority.substring(0, slash);
     }
-    authority = authority.substring(authority.indexOf('@') + 1);
+
     List<String> hosts = new ArrayList<>();
     List<String> ports = new ArrayList<>();
     for (String part : authority.split(",", -1)) {

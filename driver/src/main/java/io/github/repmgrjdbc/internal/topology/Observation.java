@@ -4,6 +4,7 @@ import io.github.repmgrjdbc.HostAndPort;
 import java.net.InetSocketAddress;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -74,13 +75,17 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
    */
   public record Failure(String sqlState, String message) {
 
+    /** pgJDBC's, when it cannot do what the server asks for: no password, no TLS. */
+    private static final String REJECTED = "08004";
+
+    private static final Set<String> INCURABLE = Set.of("3D000", "42501", REJECTED);
+
     /**
-     * Whether waiting cannot cure it: a wrong password or no entry in pg_hba.conf (class 28), a
-     * missing database (3D000), a missing right (42501).
+     * Whether waiting cannot cure it: a wrong password or no entry in pg_hba.conf (class 28), no
+     * password or no TLS at all (08004), a missing database (3D000), a missing right (42501).
      */
     public static boolean isIncurable(@Nullable String sqlState) {
-      return sqlState != null
-          && (sqlState.startsWith("28") || sqlState.equals("3D000") || sqlState.equals("42501"));
+      return sqlState != null && (sqlState.startsWith("28") || INCURABLE.contains(sqlState));
     }
 
     /** Whether waiting cannot cure this one. */
@@ -90,7 +95,7 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
 
     /** Whether a server said so, rather than the network. */
     boolean isAnswer() {
-      return !sqlState.isEmpty() && !sqlState.startsWith("08");
+      return !sqlState.isEmpty() && (!sqlState.startsWith("08") || sqlState.equals(REJECTED));
     }
   }
 }

@@ -679,9 +679,12 @@ public final class Resolver {
       return failure == null ? "no answer yet" : failure.message();
     }
 
-    /** The failure to report at once: somebody answered, and everybody who did gave one. */
+    /**
+     * The failure to report at once: everybody was asked, somebody answered, and everybody who did
+     * gave one.
+     */
     private @Nullable Failure incurable() {
-      if (!answers.isEmpty()) {
+      if (!answers.isEmpty() || !failures.keySet().containsAll(seeds)) {
         return null;
       }
       List<Failure> said = failures.values().stream().filter(Failure::isAnswer).toList();

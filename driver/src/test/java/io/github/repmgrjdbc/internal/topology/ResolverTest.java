@@ -604,8 +604,19 @@ class ResolverTest {
     }
 
     @Test
+    void isNoneWhileSomebodyHasNotBeenAskedYet() {
+      assertNull(
+          scenario()
+              .sees(
+                  Observation.failed(address(1), "28P01", "password authentication failed"),
+                  refused(2))
+              .decision
+              .incurable());
+    }
+
+    @Test
     void isNoneWhenNobodyAnswers() {
-      assertNull(scenario().sees(refused(1), silent(2)).decision.incurable());
+      assertNull(scenario().sees(refused(1), silent(2), silent(3)).decision.incurable());
     }
   }
 
