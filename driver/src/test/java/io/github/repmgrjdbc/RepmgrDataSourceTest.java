@@ -216,13 +216,13 @@ class RepmgrDataSourceTest {
   void theLoginTimeoutIsADeadlineForAll(boolean primaryIsKnown) throws SQLException {
     dataSource.setUrl(url() + "&probeTimeout=20s");
     dataSource.setUser("app");
-    dataSource.setLoginTimeout(1);
     if (primaryIsKnown) {
       dataSource.getConnection().close();
       server.mode(Mode.HANG_IN_LOGIN);
     } else {
       server.mode(Mode.SILENT);
     }
+    dataSource.setLoginTimeout(1);
 
     long start = System.nanoTime();
     assertThrows(NoSuitableNodeException.class, dataSource::getConnection);

@@ -63,7 +63,7 @@ public record Decision(
    * @param contest the challenge that is being waited out, or null
    * @param passedOver challengers that got no support in time: node id to timeline
    * @param goneSince since when the incumbent has not answered as a primary, or null
-   * @param unsupportedSince since when, on a cold start, there are only candidates without support
+   * @param candidatesSince since when, on a cold start, there are candidates
    */
   record Memory(
       Map<Integer, Member> members,
@@ -72,7 +72,7 @@ public record Decision(
       @Nullable Contest contest,
       Map<Integer, Integer> passedOver,
       @Nullable Long goneSince,
-      @Nullable Long unsupportedSince) {
+      @Nullable Long candidatesSince) {
 
     static final Memory NONE = new Memory(Map.of(), Map.of(), Map.of(), null, Map.of(), null, null);
 

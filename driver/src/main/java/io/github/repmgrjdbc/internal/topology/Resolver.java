@@ -35,7 +35,7 @@ public final class Resolver {
   /** How long a challenger without support keeps new connections from the incumbent. */
   static final Duration CONTEST = Duration.ofSeconds(5);
 
-  /** How long a cold start waits for support of the only candidates there are. */
+  /** How long a cold start waits for nodes that have not answered, and for support. */
   static final Duration GRACE = Duration.ofSeconds(1);
 
   /** An order that does not depend on who answered first. */
@@ -101,7 +101,7 @@ public final class Resolver {
     private final Map<Integer, Integer> passedOver = new TreeMap<>();
     private @Nullable Contest contest;
     private @Nullable Long goneSince;
-    private @Nullable Long unsupportedSince;
+    private @Nullable Long candidatesSince;
 
     Round(@Nullable Term term, Memory memory, Collection<Observation> observations, long now) {
       this.term = term;
@@ -183,7 +183,7 @@ public final class Resolver {
               contest,
               passedOver,
               goneSince,
-              unsupportedSince));
+              candidatesSince));
     }
 
     // ---- who answers where -------------------------------------------------------------------
@@ -387,6 +387,15 @@ public final class Resolver {
         return Choice.nobody(
             "the addresses lead to several database clusters: " + names(candidates.values()), null);
       }
+      long since = memory.candidatesSince() == null ? now : memory.candidatesSince();
+      candidatesSince = since;
+      boolean inGrace = now - since < GRACE.toNanos();
+      if (inGrace && !everybodyWasAsked()) {
+        // A stale primary with a late follower may be the first to answer.
+        return Choice.nobody(
+            names(candidates.values()) + " answers as a primary; waiting for the other nodes",
+            since + GRACE.toNanos());
+      }
       List<Seen> supported =
           candidates.values().stream()
               .filter(node -> isAlone() || !supporters(node).isEmpty())
@@ -395,9 +404,7 @@ public final class Resolver {
         Seen best = best(supported);
         return best == null ? tie(supported) : contested(best, "is the primary");
       }
-      long since = memory.unsupportedSince() == null ? now : memory.unsupportedSince();
-      unsupportedSince = since;
-      if (now - since < GRACE.toNanos()) {
+      if (inGrace) {
         return Choice.nobody(
             names(candidates.values()) + " answers as a primary, but no other node supports it yet",
             since + GRACE.toNanos());
@@ -406,6 +413,18 @@ public final class Resolver {
       return best == null
           ? tie(candidates.values())
           : contested(best, "is taken for the primary, though no other node supports it,");
+    }
+
+    private boolean everybodyWasAsked() {
+      return seeds.stream().allMatch(this::wasAsked)
+          && members.values().stream()
+              .filter(member -> !seen.containsKey(member.nodeId()))
+              .map(this::addressOf)
+              .allMatch(address -> address == null || wasAsked(address));
+    }
+
+    private boolean wasAsked(HostAndPort address) {
+      return answers.containsKey(address) || failures.containsKey(address);
     }
 
     private Choice goOn(Term served) {
@@ -684,7 +703,7 @@ public final class Resolver {
      * gave one.
      */
     private @Nullable Failure incurable() {
-      if (!answers.isEmpty() || !failures.keySet().containsAll(seeds)) {
+      if (!answers.isEmpty() || !seeds.stream().allMatch(this::wasAsked)) {
         return null;
       }
       List<Failure> said = failures.values().stream().filter(Failure::isAnswer).toList();

@@ -170,6 +170,25 @@ class ResolverTest {
     }
 
     @Test
+    void isNotServedOnAColdStartBeforeTheOthersWereHeard() {
+      // It came back before n3 followed n2, so that n3 follows it again; n2 answers last.
+      scenario()
+          .starts(address(1), address(2), address(3))
+          .sees(takesWrites(1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .servesNobody("waiting for the other nodes")
+          .after(20)
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              takesWrites(2, 2, N2_PROMOTED),
+              follows(3, 1, 1, N1_LEADS))
+          .servesNobody("no other node supports it yet")
+          .hasNode(1, Role.PRIMARY, State.SUPERSEDED)
+          .after(980)
+          .again()
+          .serves(2, 2);
+    }
+
+    @Test
     void isRefusedOnAColdStartByASiblingsCopyAlone() {
       scenario()
           .sees(takesWrites(1, 1, N1_LEADS), silent(2), follows(3, 2, 2, N2_LEADS))
@@ -520,7 +539,10 @@ class ResolverTest {
     @Test
     void nodesAreRecognisedBehindMappedPorts() {
       scenario()
-          .sees(at(mapped1, takesWrites(1, 1, N1_LEADS)), at(mapped2, follows(2, 1, 1, N1_LEADS)))
+          .sees(
+              at(mapped1, takesWrites(1, 1, N1_LEADS)),
+              at(mapped2, follows(2, 1, 1, N1_LEADS)),
+              silent(3))
           .serves(1, 1)
           .dials(1, mapped1)
           .dials(2, mapped2)
@@ -538,7 +560,10 @@ class ResolverTest {
     @Test
     void aNodeThatDoesNotKnowItselfIsKnownByItsAddress() {
       scenario()
-          .sees(anonymous(takesWrites(1, 1, N1_LEADS)), anonymous(follows(2, 1, 1, N1_LEADS)))
+          .sees(
+              anonymous(takesWrites(1, 1, N1_LEADS)),
+              anonymous(follows(2, 1, 1, N1_LEADS)),
+              silent(3))
           .serves(1, 1)
           .hasNode(2, Role.STANDBY, State.UP);
     }
@@ -546,7 +571,10 @@ class ResolverTest {
     @Test
     void aNodeThatForgotItselfIsRememberedAtItsAddress() {
       scenario()
-          .sees(at(mapped1, takesWrites(1, 1, N1_LEADS)), at(mapped2, follows(2, 1, 1, N1_LEADS)))
+          .sees(
+              at(mapped1, takesWrites(1, 1, N1_LEADS)),
+              at(mapped2, follows(2, 1, 1, N1_LEADS)),
+              silent(3))
           .serves(1, 1)
           .sees(
               anonymous(at(mapped1, takesWrites(1, 1, N1_LEADS))),
@@ -559,7 +587,10 @@ class ResolverTest {
     @Test
     void anAddressThatIsReusedByAnotherNodeMovesToThatNode() {
       scenario()
-          .sees(at(mapped1, takesWrites(1, 1, N1_LEADS)), at(mapped2, follows(2, 1, 1, N1_LEADS)))
+          .sees(
+              at(mapped1, takesWrites(1, 1, N1_LEADS)),
+              at(mapped2, follows(2, 1, 1, N1_LEADS)),
+              silent(3))
           .serves(1, 1)
           .sees(at(mapped1, takesWrites(2, 2, N2_PROMOTED)))
           .serves(2, 2)
@@ -572,7 +603,8 @@ class ResolverTest {
           .sees(
               takesWrites(1, 1, N1_LEADS),
               at(mapped1, takesWrites(1, 1, N1_LEADS)),
-              follows(2, 1, 1, N1_LEADS))
+              follows(2, 1, 1, N1_LEADS),
+              silent(3))
           .serves(1, 1);
     }
   }
@@ -607,6 +639,7 @@ class ResolverTest {
     void isNoneWhileSomebodyHasNotBeenAskedYet() {
       assertNull(
           scenario()
+              .starts(address(1), address(2), address(3))
               .sees(
                   Observation.failed(address(1), "28P01", "password authentication failed"),
                   refused(2))
@@ -624,17 +657,28 @@ class ResolverTest {
 
   /** A history and what was decided last. */
   private static final class Scenario {
-    private final Resolver resolver;
+    private final AddressTranslator translator;
+    private List<HostAndPort> seeds = List.of();
     private Observation[] last = {};
     private long now = -5_000_000_000L;
     private Decision decision = Decision.NONE;
 
     Scenario(AddressTranslator translator) {
-      resolver = new Resolver(List.of(address(1), address(2), address(3)), translator);
+      this.translator = translator;
+    }
+
+    /** Without it, the seeds are the addresses that are seen first. */
+    Scenario starts(HostAndPort... addresses) {
+      seeds = List.of(addresses);
+      return this;
     }
 
     Scenario sees(Observation... observations) {
       last = observations;
+      if (seeds.isEmpty()) {
+        seeds = Arrays.stream(observations).map(Observation::address).toList();
+      }
+      Resolver resolver = new Resolver(seeds, translator);
       Decision next = resolver.resolve(decision, Arrays.asList(observations), now);
       List<Observation> shuffled = new ArrayList<>(Arrays.asList(observations));
       Collections.shuffle(shuffled, new Random(observations.length));
