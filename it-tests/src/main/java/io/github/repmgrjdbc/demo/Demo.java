@@ -1,0 +1,216 @@
+package io.github.repmgrjdbc.demo;
+
+import com.zaxxer.hikari.HikariConfig;
+import com.zaxxer.hikari.HikariDataSource;
+import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.RepmgrDataSource;
+import io.github.repmgrjdbc.testing.PromotionWatch;
+import io.github.repmgrjdbc.testing.PromotionWatch.Promotion;
+import io.github.repmgrjdbc.testing.RepmgrCluster;
+import io.github.repmgrjdbc.testing.RepmgrNode;
+import io.github.repmgrjdbc.testing.Writers;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.BooleanSupplier;
+
+/**
+ * Starts a real cluster and an application that writes to it, kills the primary, and shows what
+ * happens. Ends with 0 if the application recovered, 1 if not, 2 if it was called wrongly.
+ */
+public final class Demo {
+
+  private static final String HELP =
+      """
+      Starts a PostgreSQL cluster of three nodes that repmgr runs, and an application that
+      writes to it through jdbc:repmgr://. Kills the primary, and shows what happens.
+
+        demo [--keep] [--help]
+
+        --keep   leave the cluster there afterwards, to play with
+        --help   this text
+
+      Without a terminal it prints plain lines. With NO_COLOR set it uses no colours.
+      Ends with 0 if the application recovered, 1 if not, 2 if it was called wrongly.
+      """;
+
+  private static final int WRITERS = 8;
+  private static final Duration STEADY = Duration.ofSeconds(8);
+  private static final Duration AFTERWARDS = Duration.ofSeconds(10);
+  private static final Duration RECOVERY_TIMEOUT = Duration.ofMinutes(1);
+  private static final Duration TICK = Duration.ofMillis(100);
+
+  private final Screen screen;
+  private final boolean keep;
+  private volatile boolean interrupted;
+
+  private Demo(Screen screen, boolean keep) {
+    this.screen = screen;
+    this.keep = keep;
+  }
+
+  /** The command line; see {@code --help}. */
+  public static void main(String[] arguments) throws Exception {
+    List<String> given = Arrays.asList(arguments);
+    Optional<String> unknown =
+        given.stream().filter(word -> !List.of("--keep", "--help", "-h").contains(word)).findAny();
+    if (unknown.isPresent()) {
+      System.err.println("unknown argument '" + unknown.get() + "'; allowed are --keep and --help");
+      System.exit(2);
+    }
+    if (given.contains("--help") || given.contains("-h")) {
+      System.out.print(HELP);
+      return;
+    }
+    Screen screen = Screen.create();
+    Demo demo = new Demo(screen, given.contains("--keep"));
+    // The cluster has a hook of its own that removes it.
+    Thread hook = new Thread(demo::interrupted, "demo-interrupted");
+    Runtime.getRuntime().addShutdownHook(hook);
+    boolean recovered = false;
+    try (screen) {
+      recovered = demo.run();
+      Runtime.getRuntime().removeShutdownHook(hook);
+    } catch (Exception e) {
+      if (demo.interrupted) {
+        return;
+      }
+      throw e;
+    }
+    System.exit(recovered ? 0 : 1);
+  }
+
+  private void interrupted() {
+    interrupted = true;
+    screen.event("interrupted; removing what was started");
+    screen.close();
+  }
+
+  private boolean run() throws SQLException {
+    screen.event("starting three nodes of the image " + RepmgrCluster.DEFAULT_IMAGE);
+    try (RepmgrCluster cluster = RepmgrCluster.builder().nodes(3).start()) {
+      screen.event("the cluster " + cluster.name() + " is up: a primary and two standbys");
+      boolean recovered = play(cluster);
+      if (keep) {
+        cluster.keep();
+        screen.close();
+        printHowToConnect(cluster);
+      } else {
+        screen.event("removing the cluster");
+      }
+      return recovered;
+    }
+  }
+
+  private boolean play(RepmgrCluster cluster) throws SQLException {
+    HikariConfig config = new HikariConfig();
+    config.setPoolName("demo");
+    config.setJdbcUrl(cluster.jdbcUrl());
+    config.setMaximumPoolSize(WRITERS);
+    try (HikariDataSource pool = new HikariDataSource(config);
+        RepmgrDataSource onlooker = new RepmgrDataSource()) {
+      onlooker.setUrl(cluster.jdbcUrl());
+      onlooker.addListener(
+          (before, after) -> {
+            if (after.available() != before.available()) {
+              screen.event("driver: " + after.reason());
+            }
+          });
+      try (Writers writers = Writers.start("demo", pool, WRITERS)) {
+        screen.event(
+            "%d threads write through a HikariCP pool on jdbc:repmgr://%s/%s"
+                .formatted(WRITERS, hosts(cluster), cluster.database()));
+        return failover(cluster, new Status(onlooker, writers), writers);
+      }
+    }
+  }
+
+  private boolean failover(RepmgrCluster cluster, Status status, Writers writers)
+      throws SQLException {
+    RepmgrNode old = cluster.primary();
+    try (PromotionWatch watch = PromotionWatch.start(cluster.standbys())) {
+      watch(status, STEADY, () -> false);
+      screen.event("KILL " + old.name() + ", the primary, gets SIGKILL");
+      status.mark('K');
+      long killed = System.nanoTime();
+      old.kill();
+
+      watch(status, RECOVERY_TIMEOUT, () -> watch.promotion().isPresent());
+      if (watch.promotion().isEmpty()) {
+        screen.event("no standby was promoted within " + RECOVERY_TIMEOUT.toSeconds() + " s");
+        return false;
+      }
+      Promotion promotion = watch.promotion().get();
+      status.mark('P');
+      screen.event(
+          "PROMOTED %s takes writes, %,d ms after the kill"
+              .formatted(promotion.node().name(), millis(promotion.nanoTime() - killed)));
+
+      String address = promotion.node().containerAddress().host();
+      BooleanSupplier rerouted = () -> writers.firstAcknowledgedBy(address).isPresent();
+      watch(status, RECOVERY_TIMEOUT, rerouted);
+      if (!rerouted.getAsBoolean()) {
+        screen.event("no row was written there within " + RECOVERY_TIMEOUT.toSeconds() + " s");
+        return false;
+      }
+      long first = writers.firstAcknowledgedBy(address).getAsLong();
+      screen.event(
+          "REROUTED the first row is committed there, %,d ms after the promotion"
+              .formatted(millis(first - promotion.nanoTime())));
+      BooleanSupplier allBack = () -> writers.allWroteSince(promotion.nanoTime());
+      watch(status, RECOVERY_TIMEOUT, allBack);
+      watch(status, AFTERWARDS, () -> false);
+      writers.close();
+
+      Writers.Audit audit;
+      try (Connection connection = promotion.node().connect(cluster.database())) {
+        audit = writers.audit(connection);
+      }
+      screen.close();
+      return new Summary(cluster, old, killed, promotion, first, writers, audit)
+          .print(System.out, allBack.getAsBoolean());
+    }
+  }
+
+  /** Keeps the picture moving until the condition holds or the time is over. */
+  private void watch(Status status, Duration atMost, BooleanSupplier condition) {
+    long deadline = System.nanoTime() + atMost.toNanos();
+    while (!condition.getAsBoolean() && System.nanoTime() - deadline < 0) {
+      status.update();
+      screen.show(status);
+      try {
+        Thread.sleep(TICK.toMillis());
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        throw new IllegalStateException("interrupted", e);
+      }
+    }
+  }
+
+  static long millis(long nanos) {
+    return Math.round(nanos / 1e6);
+  }
+
+  private static String hosts(RepmgrCluster cluster) {
+    return String.join(
+        ",", cluster.nodes().stream().map(RepmgrNode::address).map(HostAndPort::toString).toList());
+  }
+
+  private static void printHowToConnect(RepmgrCluster cluster) {
+    String name = cluster.primary().name();
+    System.out.printf(
+        """
+
+        The cluster %1$s is still there; %2$s is its primary.
+          psql      docker exec -it -u postgres %2$s psql %3$s
+          JDBC      %4$s
+          nodes     docker exec -it %2$s su -c "repmgr cluster show" - postgres
+          remove    docker rm -f -v $(docker ps -aq --filter label=%5$s=%1$s)
+                    docker network rm %1$s
+        """,
+        cluster.name(), name, cluster.database(), cluster.jdbcUrl(), RepmgrCluster.LABEL);
+  }
+}

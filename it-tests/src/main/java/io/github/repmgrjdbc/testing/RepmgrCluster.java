@@ -1,0 +1,539 @@
+package io.github.repmgrjdbc.testing;
+
+import com.github.dockerjava.api.DockerClient;
+import com.github.dockerjava.api.command.CreateContainerCmd;
+import com.github.dockerjava.api.exception.NotFoundException;
+import com.github.dockerjava.api.model.Container;
+import com.github.dockerjava.api.model.HostConfig;
+import io.github.repmgrjdbc.HostAndPort;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.SecureRandom;
+import java.sql.Connection;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.Consumer;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+import org.awaitility.Awaitility;
+import org.awaitility.core.ConditionTimeoutException;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import org.testcontainers.DockerClientFactory;
+
+/**
+ * A PostgreSQL cluster run by repmgr, in containers on a network of its own: one primary and its
+ * standbys, with automatic failover, for tests to break.
+ *
+ * <pre>{@code
+ * try (RepmgrCluster cluster = RepmgrCluster.builder().nodes(3).start()) {
+ *   RepmgrNode old = cluster.primary();
+ *   old.kill();
+ *   RepmgrNode promoted = cluster.awaitPrimary(Duration.ofSeconds(30));
+ * }
+ * }</pre>
+ *
+ * <p>Everything it says about roles it asks of the nodes themselves, with plain pgJDBC: it does not
+ * depend on the driver under test. The engine is found as Testcontainers finds it. {@link #close()}
+ * removes the containers, their volumes and the network; a shutdown hook does so when the JVM is
+ * told to end before that.
+ *
+ * <p>Safe for use by several threads.
+ */
+public final class RepmgrCluster implements AutoCloseable {
+
+  /** The label that every container and the network have; its value is the cluster's name. */
+  public static final String LABEL = "io.github.repmgrjdbc.cluster";
+
+  /** The image that the nodes are made of, unless the builder names another. */
+  public static final String DEFAULT_IMAGE = "postgres-repmgr";
+
+  private static final Logger LOG = LoggerFactory.getLogger(RepmgrCluster.class);
+
+  /** The application's role and its database. */
+  private static final String APP = "app";
+
+  private static final Duration START_TIMEOUT = Duration.ofMinutes(2);
+  private static final Duration RETRY = Duration.ofMillis(50);
+  private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(30);
+
+  private final String name;
+  private final String superuserPassword = randomHex(12);
+  private final String appPassword = randomHex(12);
+  private final DockerClient docker;
+  private final List<RepmgrNode> nodes = new ArrayList<>();
+  private final Thread shutdownHook = new Thread(this::close, "repmgr-cluster-shutdown");
+
+  /**
+   * Held while containers are made and while they are removed: none is made behind close()'s back.
+   */
+  private final Object lifecycle = new Object();
+
+  private boolean kept;
+
+  private volatile boolean closed;
+
+  private RepmgrCluster() {
+    name = "repmgr-" + randomHex(2);
+    docker = DockerClientFactory.instance().client();
+  }
+
+  /** Starts with the defaults: three nodes of {@value #DEFAULT_IMAGE}. */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /** The cluster's name: also its network's, the value of {@link #LABEL}, and the nodes' prefix. */
+  public String name() {
+    return name;
+  }
+
+  /** The nodes in the order of their creation; the first was made the primary. Never changes. */
+  public List<RepmgrNode> nodes() {
+    return List.copyOf(nodes);
+  }
+
+  /** The application's role: owner of its database, reader of repmgr's metadata, no superuser. */
+  public String user() {
+    return APP;
+  }
+
+  /** The application role's password: letters and digits. */
+  public String password() {
+    return appPassword;
+  }
+
+  /** The application's database. */
+  public String database() {
+    return APP;
+  }
+
+  /**
+   * The driver's URL with each node's published port, as they are now, and the application's
+   * credentials. A port changes when its node is started again; a node that is down has the one
+   * that it had last.
+   */
+  public String jdbcUrl() {
+    return jdbcUrl(RepmgrNode::address);
+  }
+
+  /** The same with the containers' own addresses, which a Linux host reaches. */
+  public String directJdbcUrl() {
+    return jdbcUrl(RepmgrNode::containerAddress);
+  }
+
+  private String jdbcUrl(Function<RepmgrNode, HostAndPort> address) {
+    return jdbcUrl(nodes.stream().map(address).toList());
+  }
+
+  /** The driver's URL with these hosts in this order, and the application's credentials. */
+  public String jdbcUrl(List<HostAndPort> hosts) {
+    return "jdbc:repmgr://"
+        + hosts.stream().map(HostAndPort::toString).collect(Collectors.joining(","))
+        + "/%s?user=%s&password=%s".formatted(APP, APP, appPassword);
+  }
+
+  /** A plain pgJDBC URL to one node's database as superuser, for those who only look on. */
+  public String superuserUrl(RepmgrNode node, String database) {
+    return "jdbc:postgresql://%s/%s?user=postgres&password=%s&connectTimeout=2&socketTimeout=5"
+        .formatted(node.address(), database, superuserPassword);
+  }
+
+  /**
+   * The primary as the nodes have it: the one that takes writes, on the newest timeline if an old
+   * primary does so as well.
+   *
+   * @throws IllegalStateException if no node that answers takes writes
+   */
+  public RepmgrNode primary() {
+    return findPrimary()
+        .orElseThrow(() -> new IllegalStateException("no node of " + name + " takes writes"));
+  }
+
+  /** The nodes that answer and are in recovery. */
+  public List<RepmgrNode> standbys() {
+    return nodes.stream().filter(node -> timeline(node).orElse(-1) == 0).toList();
+  }
+
+  /**
+   * Waits until a node takes writes that is not excluded.
+   *
+   * @param timeout how long
+   * @param excluded nodes that do not count, such as one that is just being stopped
+   * @throws ConditionTimeoutException if none did in time; it says what each node was
+   */
+  public RepmgrNode awaitPrimary(Duration timeout, RepmgrNode... excluded) {
+    List<RepmgrNode> not = List.of(excluded);
+    await("a node of " + name + " that takes writes", timeout, () -> primaryBut(not).isPresent());
+    return primaryBut(not).orElseThrow(IllegalStateException::new);
+  }
+
+  private Optional<RepmgrNode> primaryBut(List<RepmgrNode> excluded) {
+    return findPrimary().filter(node -> !excluded.contains(node));
+  }
+
+  private Optional<RepmgrNode> findPrimary() {
+    Map<Integer, RepmgrNode> byTimeline = new TreeMap<>(Comparator.reverseOrder());
+    for (RepmgrNode node : nodes) {
+      timeline(node).filter(timeline -> timeline > 0).ifPresent(t -> byTimeline.put(t, node));
+    }
+    return byTimeline.values().stream().findFirst();
+  }
+
+  /** The timeline that a node writes, 0 if it is in recovery, empty if it does not answer. */
+  private Optional<Integer> timeline(RepmgrNode node) {
+    String sql =
+        "SELECT CASE WHEN pg_is_in_recovery() THEN 0 ELSE"
+            + " ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END";
+    return node.isRunning() ? ask(node, "postgres", sql, row -> row.getInt(1)) : Optional.empty();
+  }
+
+  /**
+   * What {@code repmgr cluster show} prints on the first node that runs.
+   *
+   * @throws IllegalStateException if none runs
+   */
+  public String clusterShow() {
+    RepmgrNode node =
+        nodes.stream()
+            .filter(RepmgrNode::isRunning)
+            .findFirst()
+            .orElseThrow(() -> new IllegalStateException("no node of " + name + " runs"));
+    RepmgrNode.ExecResult result = node.exec("repmgr", "-f", "/etc/repmgr.conf", "cluster", "show");
+    return result.stdout() + result.stderr();
+  }
+
+  /**
+   * Writes each node's log to {@code directory/node.log}, making the directory if need be.
+   *
+   * @throws UncheckedIOException if that fails
+   */
+  public void saveLogs(Path directory) {
+    try {
+      Files.createDirectories(directory);
+      for (RepmgrNode node : nodes) {
+        Files.writeString(directory.resolve(node.name() + ".log"), node.logs());
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /**
+   * Leaves the cluster behind for people to look at: neither {@link #close()} nor the JVM's end
+   * removes it any more. Testcontainers' Ryuk does so all the same, where it is not disabled.
+   */
+  public void keep() {
+    synchronized (lifecycle) {
+      kept = true;
+      removeShutdownHook();
+    }
+  }
+
+  /**
+   * Removes the containers with their volumes, and the network, unless the cluster is {@linkplain
+   * #keep() kept}. Does nothing the second time.
+   *
+   * @throws IllegalStateException if something is still there after 30 s; it says what
+   */
+  @Override
+  public void close() {
+    closed = true;
+    synchronized (lifecycle) {
+      if (kept) {
+        return;
+      }
+      removeShutdownHook();
+      long deadline = System.nanoTime() + CLOSE_TIMEOUT.toNanos();
+      while (true) {
+        try {
+          removeEverything();
+          return;
+        } catch (RuntimeException e) {
+          // Somebody else is removing the same, or the engine has not let go of it yet.
+          if (System.nanoTime() > deadline) {
+            throw new IllegalStateException("could not remove all of the cluster " + name, e);
+          }
+          LockSupport.parkNanos(RETRY.toNanos());
+        }
+      }
+    }
+  }
+
+  private void removeEverything() {
+    List<Container> containers =
+        docker.listContainersCmd().withShowAll(true).withLabelFilter(label()).exec();
+    atOnce(
+        containers,
+        container -> {
+          try {
+            docker
+                .removeContainerCmd(container.getId())
+                .withForce(true)
+                .withRemoveVolumes(true)
+                .exec();
+          } catch (NotFoundException e) {
+            // Gone already.
+          }
+        });
+    try {
+      docker.removeNetworkCmd(name).exec();
+    } catch (NotFoundException e) {
+      // Gone already.
+    }
+  }
+
+  /**
+   * Each in a thread of its own: the engine takes its time. The first failure, if any, is thrown.
+   */
+  private static <T> void atOnce(List<T> items, Consumer<T> action) {
+    ExecutorService threads = Executors.newFixedThreadPool(Math.max(1, items.size()));
+    try {
+      CompletableFuture.allOf(
+              items.stream()
+                  .map(item -> CompletableFuture.runAsync(() -> action.accept(item), threads))
+                  .toArray(CompletableFuture<?>[]::new))
+          .join();
+    } catch (CompletionException e) {
+      throw new IllegalStateException(e.getCause());
+    } finally {
+      threads.shutdown();
+    }
+  }
+
+  private void removeShutdownHook() {
+    try {
+      Runtime.getRuntime().removeShutdownHook(shutdownHook);
+    } catch (IllegalStateException e) {
+      // The JVM is ending, and this is the hook.
+    }
+  }
+
+  private void start(Builder builder) {
+    long began = System.nanoTime();
+    try {
+      synchronized (lifecycle) {
+        checkImage(builder.image);
+        Runtime.getRuntime().addShutdownHook(shutdownHook);
+        docker.createNetworkCmd().withName(name).withLabels(labels()).exec();
+        String repmgrPassword = randomHex(12);
+        for (int i = 1; i <= builder.nodes; i++) {
+          checkOpen();
+          nodes.add(createNode(builder.image, i, repmgrPassword));
+        }
+        atOnce(nodes, RepmgrNode::startContainer);
+      }
+      await("all nodes of " + name + " to be registered and running", START_TIMEOUT, this::isReady);
+      createApplication(primary());
+      LOG.info("{} is ready after {} ms", name, (System.nanoTime() - began) / 1_000_000);
+    } catch (RuntimeException e) {
+      RuntimeException failure = e;
+      if (!closed) {
+        failure = new IllegalStateException("could not start the cluster\n" + lastLogLines(), e);
+      }
+      try {
+        close();
+      } catch (RuntimeException onClose) {
+        failure.addSuppressed(onClose);
+      }
+      throw failure;
+    }
+  }
+
+  /** Nobody pulls this image: it is built. */
+  private void checkImage(String image) {
+    try {
+      docker.inspectImageCmd(image).exec();
+    } catch (NotFoundException e) {
+      throw new IllegalStateException(
+          "There is no image '" + image + "'; cluster-image/provision.sh builds it", e);
+    }
+  }
+
+  private RepmgrNode createNode(String image, int number, String repmgrPassword) {
+    String nodeName = name + "-" + number;
+    List<String> environment = new ArrayList<>();
+    environment.add("REPMGR_PASSWORD=" + repmgrPassword);
+    environment.add(
+        number == 1 ? "POSTGRES_PASSWORD=" + superuserPassword : "PRIMARY_NAME=" + name + "-1");
+    CreateContainerCmd create =
+        docker
+            .createContainerCmd(image)
+            .withName(nodeName)
+            .withLabels(labels())
+            .withEnv(environment)
+            .withHostConfig(
+                HostConfig.newHostConfig().withNetworkMode(name).withPublishAllPorts(true));
+    return new RepmgrNode(this, docker, nodeName, create.exec().getId());
+  }
+
+  /** With Ryuk, Testcontainers' reaper, what a killed JVM leaves behind is removed as well. */
+  private Map<String, String> labels() {
+    Map<String, String> labels = new TreeMap<>(DockerClientFactory.DEFAULT_LABELS);
+    labels.put(LABEL, name);
+    if (!Boolean.parseBoolean(System.getenv("TESTCONTAINERS_RYUK_DISABLED"))) {
+      labels.put(
+          DockerClientFactory.TESTCONTAINERS_SESSION_ID_LABEL, DockerClientFactory.SESSION_ID);
+    }
+    return labels;
+  }
+
+  private Map<String, String> label() {
+    return Map.of(LABEL, name);
+  }
+
+  private boolean isReady() {
+    checkOpen();
+    for (RepmgrNode node : nodes) {
+      if (!node.isRunning()) {
+        throw new IllegalStateException(node.name() + " has ended");
+      }
+      String sql =
+          "SELECT repmgr.repmgrd_is_running() AND count(*) FILTER (WHERE active) = %d"
+              + " AND count(upstream_node_id) = %d FROM repmgr.nodes";
+      boolean ready =
+          ask(
+                  node,
+                  "repmgr",
+                  sql.formatted(nodes.size(), nodes.size() - 1),
+                  row -> row.getBoolean(1))
+              .orElse(false);
+      if (!ready) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  private void createApplication(RepmgrNode primary) {
+    String lsn;
+    try (Connection connection = primary.connect("postgres");
+        Statement statement = connection.createStatement()) {
+      statement.execute(
+          "CREATE ROLE %s LOGIN PASSWORD '%s' IN ROLE repmgr_metadata".formatted(APP, appPassword));
+      statement.execute("CREATE DATABASE %s OWNER %s".formatted(APP, APP));
+      try (ResultSet row = statement.executeQuery("SELECT pg_current_wal_lsn()")) {
+        row.next();
+        lsn = row.getString(1);
+      }
+    } catch (SQLException e) {
+      throw new IllegalStateException("could not create the application's role and database", e);
+    }
+    String replayed = "SELECT pg_last_wal_replay_lsn() >= '%s'".formatted(lsn);
+    for (RepmgrNode node : nodes) {
+      if (node != primary) {
+        await(
+            node.name() + " to know the application",
+            START_TIMEOUT,
+            () -> ask(node, "postgres", replayed, row -> row.getBoolean(1)).orElse(false));
+      }
+    }
+  }
+
+  private void checkOpen() {
+    if (closed) {
+      throw new IllegalStateException("the cluster " + name + " was closed");
+    }
+  }
+
+  private String lastLogLines() {
+    StringBuilder text = new StringBuilder();
+    for (RepmgrNode node : nodes) {
+      List<String> lines = node.logs().lines().toList();
+      text.append("last lines of ").append(node.name()).append(":\n");
+      lines.stream()
+          .skip(Math.max(0, lines.size() - 15))
+          .forEach(line -> text.append("  ").append(line).append('\n'));
+    }
+    return text.toString();
+  }
+
+  private interface RowReader<T> {
+    T read(ResultSet row) throws SQLException;
+  }
+
+  /** One answer of one row, or empty if the node gives none. */
+  private <T> Optional<T> ask(RepmgrNode node, String database, String sql, RowReader<T> reader) {
+    try (Connection connection = node.connect(database);
+        Statement statement = connection.createStatement();
+        ResultSet row = statement.executeQuery(sql)) {
+      row.next();
+      return Optional.of(reader.read(row));
+    } catch (SQLException e) {
+      return Optional.empty();
+    }
+  }
+
+  private static void await(String what, Duration timeout, Callable<Boolean> condition) {
+    Awaitility.await(what)
+        .pollInSameThread()
+        .pollDelay(Duration.ZERO)
+        .pollInterval(RETRY)
+        .atMost(timeout)
+        .until(condition);
+  }
+
+  private static String randomHex(int bytes) {
+    byte[] random = new byte[bytes];
+    new SecureRandom().nextBytes(random);
+    return HexFormat.of().formatHex(random);
+  }
+
+  /** Says what kind of cluster to start. Not safe for use by several threads. */
+  public static final class Builder {
+
+    private int nodes = 3;
+    private String image = DEFAULT_IMAGE;
+
+    private Builder() {}
+
+    /**
+     * Sets how many nodes there are, the primary included; default 3.
+     *
+     * @throws IllegalArgumentException if less than 1
+     */
+    public Builder nodes(int count) {
+      if (count < 1) {
+        throw new IllegalArgumentException("a cluster of " + count + " nodes; at least 1");
+      }
+      nodes = count;
+      return this;
+    }
+
+    /** Sets the image, which must be there already; default {@value #DEFAULT_IMAGE}. */
+    public Builder image(String name) {
+      image = name;
+      return this;
+    }
+
+    /**
+     * Starts all nodes at once and returns when each is registered and runs, and the application's
+     * role and database are there on all of them.
+     *
+     * @throws IllegalStateException if there is no engine or image, or the cluster was not ready
+     *     within 120 s; nothing is left behind, and the message has the end of the nodes' logs
+     */
+    public RepmgrCluster start() {
+      RepmgrCluster cluster = new RepmgrCluster();
+      cluster.start(this);
+      return cluster;
+    }
+  }
+}

@@ -1,0 +1,241 @@
+package io.github.repmgrjdbc.testing;
+
+import com.github.dockerjava.api.DockerClient;
+import com.github.dockerjava.api.command.InspectContainerResponse;
+import com.github.dockerjava.api.model.ContainerNetwork;
+import com.github.dockerjava.api.model.ExposedPort;
+import com.github.dockerjava.api.model.Ports;
+import io.github.repmgrjdbc.HostAndPort;
+import java.io.IOException;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.Objects;
+import java.util.concurrent.TimeUnit;
+import org.awaitility.Awaitility;
+import org.jspecify.annotations.Nullable;
+import org.testcontainers.DockerClientFactory;
+import org.testcontainers.containers.output.FrameConsumerResultCallback;
+import org.testcontainers.containers.output.OutputFrame.OutputType;
+import org.testcontainers.containers.output.ToStringConsumer;
+import org.testcontainers.utility.LogUtils;
+
+/**
+ * One node of a {@link RepmgrCluster}: a container, and what can happen to it. Its data survives
+ * all of that.
+ *
+ * <p>Safe for use by several threads.
+ */
+public final class RepmgrNode {
+
+  private static final ExposedPort POSTGRES = ExposedPort.tcp(5432);
+  private static final Duration EXEC_TIMEOUT = Duration.ofMinutes(1);
+  private static final Duration START_TIMEOUT = Duration.ofMinutes(1);
+
+  /** docker stop's own: after that the engine kills. */
+  private static final int STOP_SECONDS = 30;
+
+  private final RepmgrCluster cluster;
+  private final DockerClient docker;
+  private final String name;
+  private final String containerId;
+
+  /** A node that is down has neither; these are what it had last. */
+  private volatile @Nullable HostAndPort lastAddress;
+
+  private volatile @Nullable HostAndPort lastContainerAddress;
+
+  RepmgrNode(RepmgrCluster cluster, DockerClient docker, String name, String containerId) {
+    this.cluster = cluster;
+    this.docker = docker;
+    this.name = name;
+    this.containerId = containerId;
+  }
+
+  /**
+   * What a command did.
+   *
+   * @param exitCode 0 if all was well
+   * @param stdout what it printed
+   * @param stderr what it complained about
+   */
+  public record ExecResult(long exitCode, String stdout, String stderr) {
+
+    /**
+     * This result, if the command succeeded.
+     *
+     * @throws IllegalStateException if not; the message has its output
+     */
+    public ExecResult orThrow() {
+      if (exitCode != 0) {
+        throw new IllegalStateException("exit code " + exitCode + ": " + stderr + stdout);
+      }
+      return this;
+    }
+  }
+
+  /** The container's name, which is also the node's name in {@code repmgr.nodes}. */
+  public String name() {
+    return name;
+  }
+
+  /** Whether the container's main process runs; a paused one does. */
+  public boolean isRunning() {
+    return Boolean.TRUE.equals(inspect().getState().getRunning());
+  }
+
+  /** Kills every process of the node at once, as {@code kill -9} or a power cut would. */
+  public void kill() {
+    docker.killContainerCmd(containerId).exec();
+  }
+
+  /** Shuts the node down cleanly, as {@code docker stop} does; returns when it has ended. */
+  public void stop() {
+    docker.stopContainerCmd(containerId).withTimeout(STOP_SECONDS).exec();
+  }
+
+  /** Freezes every process of the node; its kernel goes on accepting connections. */
+  public void pause() {
+    docker.pauseContainerCmd(containerId).exec();
+  }
+
+  /** Lets a frozen node go on. */
+  public void unpause() {
+    docker.unpauseContainerCmd(containerId).exec();
+  }
+
+  /**
+   * Starts the node again with the data that it has, and returns when it answers SQL. Its published
+   * port, and perhaps its own address, are others than before.
+   *
+   * @throws org.awaitility.core.ConditionTimeoutException if it does not answer within 60 s
+   */
+  public void start() {
+    startContainer();
+    Awaitility.await(name + " to answer")
+        .pollInSameThread()
+        .pollDelay(Duration.ZERO)
+        .pollInterval(Duration.ofMillis(50))
+        .atMost(START_TIMEOUT)
+        .until(this::answers);
+  }
+
+  /** {@link #stop()} and {@link #start()}. */
+  public void restart() {
+    stop();
+    start();
+  }
+
+  void startContainer() {
+    docker.startContainerCmd(containerId).exec();
+    // Remembered for the time when the node is down.
+    address();
+    containerAddress();
+  }
+
+  private boolean answers() {
+    try (Connection connection = connect("postgres")) {
+      return connection.isValid(2);
+    } catch (SQLException e) {
+      return false;
+    }
+  }
+
+  /**
+   * Where the node's PostgreSQL is reached through the engine, by a port that is published on the
+   * engine's host: asked anew each time, as it changes with a restart. While the node is down, what
+   * it was last.
+   */
+  public HostAndPort address() {
+    Ports.Binding[] bindings =
+        inspect().getNetworkSettings().getPorts().getBindings().get(POSTGRES);
+    if (bindings != null && bindings.length > 0) {
+      String host = DockerClientFactory.instance().dockerHostIpAddress();
+      lastAddress = new HostAndPort(host, Integer.parseInt(bindings[0].getHostPortSpec()));
+    }
+    return Objects.requireNonNull(lastAddress, "never started");
+  }
+
+  /**
+   * The container's own address, which a Linux host reaches without the engine in between: a node
+   * that is down or frozen looks like one there. While the node is down, what it was last.
+   */
+  public HostAndPort containerAddress() {
+    ContainerNetwork network = inspect().getNetworkSettings().getNetworks().get(cluster.name());
+    String ip = network == null ? null : network.getIpAddress();
+    if (ip != null && !ip.isEmpty()) {
+      lastContainerAddress = new HostAndPort(ip, POSTGRES.getPort());
+    }
+    return Objects.requireNonNull(lastContainerAddress, "never started");
+  }
+
+  /**
+   * A new connection as superuser, by plain pgJDBC, with 2 s to connect and 5 s for each answer.
+   *
+   * @throws SQLException if there is none to be had
+   */
+  public Connection connect(String database) throws SQLException {
+    return DriverManager.getConnection(cluster.superuserUrl(this, database));
+  }
+
+  /** Runs a command in the node as the operating system's user postgres, for 60 s at most. */
+  public ExecResult exec(String... command) {
+    return execAs("postgres", command);
+  }
+
+  /**
+   * Runs a command in the node.
+   *
+   * @param user the operating system's user to run it as
+   * @param command program and arguments; no shell is involved
+   * @throws IllegalStateException if it takes more than 60 s, or this thread is interrupted
+   */
+  public ExecResult execAs(String user, String... command) {
+    String id =
+        docker
+            .execCreateCmd(containerId)
+            .withUser(user)
+            .withAttachStdout(true)
+            .withAttachStderr(true)
+            .withCmd(command)
+            .exec()
+            .getId();
+    ToStringConsumer stdout = new ToStringConsumer();
+    ToStringConsumer stderr = new ToStringConsumer();
+    try (FrameConsumerResultCallback callback = new FrameConsumerResultCallback()) {
+      callback.addConsumer(OutputType.STDOUT, stdout);
+      callback.addConsumer(OutputType.STDERR, stderr);
+      if (!docker
+          .execStartCmd(id)
+          .exec(callback)
+          .awaitCompletion(EXEC_TIMEOUT.toSeconds(), TimeUnit.SECONDS)) {
+        throw new IllegalStateException(
+            name + ": '" + String.join(" ", command) + "' takes too long");
+      }
+    } catch (IOException e) {
+      throw new IllegalStateException(e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException("interrupted", e);
+    }
+    return new ExecResult(
+        docker.inspectExecCmd(id).exec().getExitCodeLong(),
+        stdout.toUtf8String(),
+        stderr.toUtf8String());
+  }
+
+  /** What the node has logged since it was created. */
+  public String logs() {
+    return LogUtils.getOutput(docker, containerId);
+  }
+
+  @Override
+  public String toString() {
+    return name;
+  }
+
+  private InspectContainerResponse inspect() {
+    return docker.inspectContainerCmd(containerId).exec();
+  }
+}

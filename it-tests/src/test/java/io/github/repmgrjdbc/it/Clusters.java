@@ -1,0 +1,62 @@
+package io.github.repmgrjdbc.it;
+
+import io.github.repmgrjdbc.testing.RepmgrCluster;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.extension.AfterAllCallback;
+import org.junit.jupiter.api.extension.AfterEachCallback;
+import org.junit.jupiter.api.extension.ExtensionContext;
+
+/**
+ * Starts clusters for one test, or for all of a class, and removes them after it; of a failed test
+ * the nodes' logs stay behind, in {@code target/cluster-logs}.
+ */
+final class Clusters implements AfterEachCallback, AfterAllCallback {
+
+  private static final Path LOGS = Path.of("target", "cluster-logs");
+
+  private final List<RepmgrCluster> ofTest = new ArrayList<>();
+  private final List<RepmgrCluster> ofClass = new ArrayList<>();
+
+  /** A cluster for this test alone. */
+  RepmgrCluster start() {
+    RepmgrCluster cluster = RepmgrCluster.builder().start();
+    ofTest.add(cluster);
+    return cluster;
+  }
+
+  /** A cluster for all tests of the class; none of them may break it. */
+  RepmgrCluster startShared() {
+    RepmgrCluster cluster = RepmgrCluster.builder().start();
+    ofClass.add(cluster);
+    return cluster;
+  }
+
+  @Override
+  public void afterEach(ExtensionContext context) {
+    if (context.getExecutionException().isPresent()) {
+      ofTest.forEach(cluster -> saveLogs(cluster, context));
+      ofClass.forEach(cluster -> saveLogs(cluster, context));
+    }
+    closeAll(ofTest);
+  }
+
+  @Override
+  public void afterAll(ExtensionContext context) {
+    closeAll(ofClass);
+  }
+
+  private static void saveLogs(RepmgrCluster cluster, ExtensionContext context) {
+    Path directory =
+        LOGS.resolve(context.getRequiredTestClass().getSimpleName())
+            .resolve(context.getRequiredTestMethod().getName() + "-" + cluster.name());
+    cluster.saveLogs(directory);
+    System.out.println("The nodes' logs of the failed test are in " + directory.toAbsolutePath());
+  }
+
+  private static void closeAll(List<RepmgrCluster> clusters) {
+    clusters.forEach(RepmgrCluster::close);
+    clusters.clear();
+  }
+}
