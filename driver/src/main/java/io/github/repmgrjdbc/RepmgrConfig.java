@@ -448,7 +448,7 @@ public record RepmgrConfig(
       if (duration.toMillis() < atLeastMillis) {
         throw bad(name, "'" + text + "' is too short; allowed is 1ms and longer");
       }
-      if (duration.toDays() > 30) {
+      if (duration.compareTo(Duration.ofDays(30)) > 0) {
         throw bad(name, "'" + text + "' is too long; allowed is up to 30 days");
       }
       return duration;

@@ -177,7 +177,7 @@ class RepmgrConfigTest {
         "failoverTimeout=1S           | '1S' is no duration",
         "failoverTimeout=1d           | '1d' is no duration",
         "failoverTimeout=9999999999s  | is no duration",
-        "failoverTimeout=744h         | is too long; allowed is up to 30 days",
+        "failoverTimeout=721h         | is too long; allowed is up to 30 days",
         "failoverTimeout=999999999h   | is too long; allowed is up to 30 days",
         "huntInterval=0ms             | '0ms' is too short; allowed is 1ms",
         "probeTimeout=0s              | '0s' is too short",

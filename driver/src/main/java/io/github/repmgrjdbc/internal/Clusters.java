@@ -127,13 +127,16 @@ public final class Clusters implements AutoCloseable {
   }
 
   private Shared get(RepmgrConfig config) throws SQLException {
-    Shared entry = shared.computeIfAbsent(config, this::start);
-    if (closed) {
+    if (!closed) {
+      Shared entry = shared.computeIfAbsent(config, this::start);
+      // Looked at again: close() may have passed over what was not there yet.
+      if (!closed) {
+        return entry;
+      }
       shared.remove(config, entry);
       entry.cluster.close();
-      throw new SQLNonTransientConnectionException("The data source has been closed", "08003");
     }
-    return entry;
+    throw new SQLNonTransientConnectionException("The data source has been closed", "08003");
   }
 
   private Shared start(RepmgrConfig config) {

@@ -3,6 +3,7 @@ package io.github.repmgrjdbc.internal.topology;
 import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.internal.topology.Observation.Answer;
 import io.github.repmgrjdbc.internal.wire.Dial;
+import java.io.EOFException;
 import java.io.IOException;
 import java.net.UnknownHostException;
 import java.sql.Connection;
@@ -170,8 +171,12 @@ public final class NodeProbe implements Probe {
     Throwable cause = e.getCause();
     String message = String.valueOf(e.getMessage());
     // pgJDBC's own words for these advise on firewalls; the cause says what happened.
-    if (cause instanceof IOException && cause.getMessage() != null) {
-      message = cause instanceof UnknownHostException ? "unknown host" : cause.getMessage();
+    if (cause instanceof UnknownHostException) {
+      message = "unknown host";
+    } else if (cause instanceof EOFException) {
+      message = "the server closed the connection";
+    } else if (cause instanceof IOException && cause.getMessage() != null) {
+      message = cause.getMessage();
     }
     return Observation.failed(address, e.getSQLState(), message.replace('\n', ' '));
   }
