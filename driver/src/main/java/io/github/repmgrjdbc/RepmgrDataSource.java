@@ -20,12 +20,16 @@ import org.jspecify.annotations.Nullable;
  * builder; what each parameter means stands in {@link RepmgrConfig}. The first call that needs the
  * cluster reads the set-up; after that it cannot be changed.
  *
+ * <p>It watches the cluster from its first use until it is closed. Without a listener it also stops
+ * 30 s after its last connection has ended, until it is used again: a pool that made it by class
+ * name never closes it.
+ *
  * <p>Safe for use by several threads, once set up.
  */
 public final class RepmgrDataSource implements DataSource, AutoCloseable {
 
   private final RepmgrConfig.Builder setup = RepmgrConfig.builder();
-  private final Clusters clusters = new Clusters(this);
+  private final Clusters clusters = new Clusters();
   private volatile @Nullable RepmgrConfig config;
   private volatile int loginTimeout;
   private volatile @Nullable PrintWriter logWriter;

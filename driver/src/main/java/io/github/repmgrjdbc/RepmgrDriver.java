@@ -32,7 +32,7 @@ import org.postgresql.PGProperty;
 public final class RepmgrDriver implements Driver {
 
   /** Static, since some pools (Tomcat's) make a new driver object for each connection. */
-  private static final Clusters CLUSTERS = new Clusters(null);
+  private static final Clusters CLUSTERS = new Clusters();
 
   static {
     try {

@@ -79,8 +79,9 @@ final class Cluster implements AutoCloseable {
    * Starts watching.
    *
    * @param listeners told of changes; may grow and shrink meanwhile
+   * @param memory what an earlier one knew last, or {@link Decision#NONE}
    */
-  Cluster(RepmgrConfig config, List<RepmgrListener> listeners) {
+  Cluster(RepmgrConfig config, List<RepmgrListener> listeners, Decision memory) {
     this.config = config;
     this.listeners = listeners;
     String name = "repmgr-jdbc " + config.database();
@@ -99,11 +100,16 @@ final class Cluster implements AutoCloseable {
             address -> new NodeProbe(address, config.repmgrDatabase(), probeParameters),
             tasks,
             this::decided);
-    monitor.start();
+    monitor.start(memory);
   }
 
   ClusterView view() {
     return view;
+  }
+
+  /** The latest decision: what is known, and what has to be remembered. */
+  Decision decision() {
+    return decision;
   }
 
   void refresh() {

@@ -1,9 +1,11 @@
 package io.github.repmgrjdbc.internal;
 
+import com.github.benmanes.caffeine.cache.Cache;
+import com.github.benmanes.caffeine.cache.Caffeine;
 import io.github.repmgrjdbc.ClusterView;
 import io.github.repmgrjdbc.RepmgrConfig;
 import io.github.repmgrjdbc.RepmgrListener;
-import java.lang.ref.WeakReference;
+import io.github.repmgrjdbc.internal.topology.Decision;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
@@ -19,8 +21,9 @@ import org.jspecify.annotations.Nullable;
  * The clusters of one owner, one for each configuration, shared by all who ask with it.
  *
  * <p>They end when the owner closes them. Where nobody does (a driver has no end, a pool that made
- * its data source by class name never closes it), a cluster ends by itself: when it has no user and
- * no open connection for {@link #IDLE} and the owner, if there was one, is gone.
+ * its data source by class name never closes it), a cluster ends by itself: when it has had no
+ * user, no open connection and no listener for {@link #IDLE}. It starts again when it is asked, and
+ * remembers which primary it served last.
  *
  * <p>Safe for use by several threads.
  */
@@ -31,7 +34,12 @@ public final class Clusters implements AutoCloseable {
 
   private final Map<RepmgrConfig, Shared> shared = new ConcurrentHashMap<>();
   private final List<RepmgrListener> listeners = new CopyOnWriteArrayList<>();
-  private final @Nullable WeakReference<Object> owner;
+
+  /** What ended clusters knew: a stale primary must not become acceptable by a pause. */
+  private final Cache<RepmgrConfig, Decision> memories =
+      Caffeine.newBuilder().maximumSize(100).build();
+
+  private final Duration idle;
   private volatile boolean closed;
 
   /** A cluster and how many calls are using it. */
@@ -55,23 +63,23 @@ public final class Clusters implements AutoCloseable {
       idleSince = System.nanoTime();
     }
 
-    synchronized boolean endIfIdle(boolean owned) {
-      boolean idle = cluster.isIdle();
-      if (owned || users > 0 || !idle) {
+    synchronized boolean endIfIdle(boolean watched, Duration idle) {
+      boolean unused = cluster.isIdle();
+      if (watched || users > 0 || !unused) {
         idleSince = System.nanoTime();
       }
-      ended |= System.nanoTime() - idleSince >= IDLE.toNanos();
+      ended |= System.nanoTime() - idleSince >= idle.toNanos();
       return ended;
     }
   }
 
-  /**
-   * Makes an empty set.
-   *
-   * @param owner keeps the clusters alive for as long as it is referenced; null: nobody does
-   */
-  public Clusters(@Nullable Object owner) {
-    this.owner = owner == null ? null : new WeakReference<>(owner);
+  /** Makes an empty set. */
+  public Clusters() {
+    this(IDLE);
+  }
+
+  Clusters(Duration idle) {
+    this.idle = idle;
   }
 
   /** Gives a connection to the primary; see {@link Cluster#connect}. */
@@ -112,6 +120,7 @@ public final class Clusters implements AutoCloseable {
 
   /** Has every cluster forget which primaries it has served. */
   public void forget() {
+    memories.invalidateAll();
     forEach(Cluster::forget);
   }
 
@@ -140,11 +149,13 @@ public final class Clusters implements AutoCloseable {
   }
 
   private Shared start(RepmgrConfig config) {
-    Shared entry = new Shared(new Cluster(config, listeners));
+    Decision memory = memories.getIfPresent(config);
+    Shared entry =
+        new Shared(new Cluster(config, listeners, memory == null ? Decision.NONE : memory));
     entry.cluster.everySecond(
         () -> {
-          boolean owned = owner != null && owner.get() != null;
-          if (entry.endIfIdle(owned)) {
+          if (entry.endIfIdle(!listeners.isEmpty(), idle)) {
+            memories.put(config, entry.cluster.decision());
             shared.remove(config, entry);
             entry.cluster.end();
           }

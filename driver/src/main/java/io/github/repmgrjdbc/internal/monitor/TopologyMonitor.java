@@ -90,9 +90,17 @@ public final class TopologyMonitor implements AutoCloseable {
     this.observations = new ObservationCache(maxAge, tasks::nanoTime);
   }
 
-  /** Starts probing the seeds. */
-  public void start() {
-    tasks.step(this::follow);
+  /**
+   * Starts probing the seeds.
+   *
+   * @param memory the last decision of an earlier monitor, or {@link Decision#NONE}
+   */
+  public void start(Decision memory) {
+    tasks.step(
+        () -> {
+          decision = memory;
+          follow();
+        });
   }
 
   /** What is known of each address. */

@@ -56,7 +56,7 @@ class TopologyMonitorTest {
 
   @Test
   void findsThePrimaryWithTheFirstAnswers() {
-    monitor.start();
+    monitor.start(Decision.NONE);
     tasks.pass(SOON);
     assertServes(1);
     assertEquals(1, node(1).asked);
@@ -187,7 +187,7 @@ class TopologyMonitorTest {
     for (int id = 1; id <= 3; id++) {
       node(id).failure = Observation.failed(address(id), "28P01", "password authentication failed");
     }
-    monitor.start();
+    monitor.start(Decision.NONE);
     tasks.pass(Duration.ofSeconds(10));
     assertTrue(node(1).asked <= 14, "asked " + node(1).asked + " times");
   }
@@ -241,7 +241,7 @@ class TopologyMonitorTest {
   }
 
   private void startSteady() {
-    monitor.start();
+    monitor.start(Decision.NONE);
     tasks.pass(SOON);
     assertServes(1);
   }
