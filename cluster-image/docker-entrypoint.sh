@@ -593,6 +593,8 @@ _main() {
 
     case $(decide_start) in
         initialise)
+            # Again, now that the name is known: PRIMARY_NAME may be this node's own.
+            check_passwords
             node_id=${NODE_ID:-1}
             write_repmgr_conf
             initialise

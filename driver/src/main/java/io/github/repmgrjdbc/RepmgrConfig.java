@@ -198,9 +198,10 @@ public record RepmgrConfig(
       String path = url.substring(URL_PREFIX.length() + 2, query < 0 ? url.length() : query);
       int slash = path.indexOf('/');
       String authority = slash < 0 ? path : path.substring(0, slash);
-      if (authority.indexOf('@') >= 0) {
+      if (path.indexOf('@') >= 0) {
         throw new IllegalArgumentException(
-            "The URL has an '@' among its hosts; give the user as ?user=...&password=..." + form);
+            "The URL has an '@' before its parameters; give the user as ?user=...&password=... (an '@' in a database's name is %40)"
+                + form);
       }
       if (authority.isEmpty()) {
         throw new IllegalArgumentException("The URL names no host" + form);
@@ -225,7 +226,7 @@ public record RepmgrConfig(
           String name = parameter.substring(0, equals);
           set(
               name,
-              decode(parameter.substring(equals + 1), "The URL's parameter " + name),
+              decode(parameter.substring(equals + 1), "The URL's parameter number " + number),
               "in the URL");
         }
       }
@@ -234,6 +235,16 @@ public record RepmgrConfig(
 
     /** Takes every parameter of these properties, nested defaults included. */
     public Builder properties(Properties properties) {
+      properties.forEach(
+          (name, value) -> {
+            if (!(value instanceof String)) {
+              throw new IllegalArgumentException(
+                  name
+                      + " in the properties: is a "
+                      + value.getClass().getName()
+                      + ", not a String");
+            }
+          });
       for (String name : properties.stringPropertyNames()) {
         String value = properties.getProperty(name);
         if (value != null) {
@@ -477,12 +488,17 @@ public record RepmgrConfig(
                     OWN_PARAMETERS.keySet().stream(),
                     Arrays.stream(PGProperty.values()).map(PGProperty::getName))
                 .toList();
+        String nearest = nearest(name, known);
+        // What looks like no parameter at all may be the end of a password with a '&' in it.
+        String what = where.startsWith("in the URL") && nearest.isEmpty() ? "A parameter" : name;
         throw new IllegalArgumentException(
-            name
+            what
                 + " "
                 + where
                 + ": neither this driver nor pgJDBC has such a parameter"
-                + nearest(name, known));
+                + (nearest.isEmpty()
+                    ? "; ours are " + String.join(", ", OWN_PARAMETERS.keySet())
+                    : nearest));
       }
     }
 
@@ -496,7 +512,7 @@ public record RepmgrConfig(
           bestDistance = distance;
         }
       }
-      return best.isEmpty() ? "; ours are " + String.join(", ", OWN_PARAMETERS.keySet()) : best;
+      return best;
     }
 
     /** Levenshtein's distance, one row at a time. */

@@ -26,6 +26,7 @@ import java.sql.SQLTransientConnectionException;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.ExecutorService;
@@ -168,7 +169,7 @@ final class Cluster implements AutoCloseable {
           Connection connection =
               connector.open(
                   primary.address(), peerOf(primary.address()), term, parameters, deadline);
-          if (term.equals(view.term())) {
+          if (!closed && term.equals(view.term())) {
             return connection;
           }
           connection.close();
@@ -222,7 +223,12 @@ final class Cluster implements AutoCloseable {
             + " as user "
             + (config.repmgrUser() != null ? config.repmgrUser() : config.user())
             + ". "
-            + describe(decision.nodes());
+            + describe(decision.nodes())
+            + (failure.sqlState().equals("42501")
+                ? ". It needs CONNECT on that database, USAGE on the schema repmgr, SELECT on"
+                    + " repmgr.nodes, EXECUTE on repmgr.get_local_node_id() and"
+                    + " repmgr.get_upstream_node_id()"
+                : "");
     throw failure.sqlState().startsWith("28")
         ? new SQLInvalidAuthorizationSpecException(message, failure.sqlState())
         : new SQLNonTransientConnectionException(message, failure.sqlState());
@@ -248,10 +254,9 @@ final class Cluster implements AutoCloseable {
                 node.name()
                     + (node.id() == 0 || node.address() == null ? "" : " at " + node.address())
                     + ": "
-                    + node.role().name().toLowerCase(java.util.Locale.ROOT)
-                    + ", "
-                    + node.state().name().toLowerCase(java.util.Locale.ROOT)
-                    + ", "
+                    // A failure speaks for itself: it may be the network's or the server's.
+                    + (node.state() == State.SILENT ? "" : node.role() + ", " + node.state() + ", ")
+                        .toLowerCase(Locale.ROOT)
                     + node.detail())
         .collect(Collectors.joining("; "));
   }
@@ -272,15 +277,25 @@ final class Cluster implements AutoCloseable {
               old.epoch() + 1, next.term(), next.available(), next.nodes(), next.reason());
       // The registry first: who reads the new view must be allowed to act on it. The view next:
       // what is cut finds it when it tries again. Then everybody else.
-      int cut = registry.allow(allowed(current), current.reason());
+      // Without a term, after forget(), nobody is known to be superseded: what is open may live.
+      int cut = next.term() == null ? 0 : registry.allow(allowed(current), current.reason());
       view = current;
       signalChange();
-      LOG.info("{}", describeChange(old, current, cut));
+      if (next.warning()) {
+        LOG.warn("{}", describeChange(old, current, cut));
+      } else {
+        LOG.info("{}", describeChange(old, current, cut));
+      }
       if (!listeners.isEmpty()) {
         listenerThread.execute(() -> listeners.forEach(listener -> tell(listener, old, current)));
       }
-    } else if (next.incurable() != null && before.incurable() == null) {
-      signalChange();
+    } else {
+      // Wording only: nobody needs to be told, but who looks should see the latest.
+      view =
+          new ClusterView(old.epoch(), next.term(), next.available(), next.nodes(), next.reason());
+      if (next.incurable() != null && before.incurable() == null) {
+        signalChange();
+      }
     }
   }
 
@@ -350,12 +365,26 @@ final class Cluster implements AutoCloseable {
     AddressTranslator own = config.addressTranslator();
     Map<String, HostAndPort> map = config.addressMap();
     return (name, address) -> {
-      HostAndPort translated = own == null ? null : own.translate(name, address);
+      HostAndPort translated = own == null ? null : translate(own, name, address);
       if (translated == null) {
         translated = map.get(name);
       }
       return translated != null || address == null ? translated : map.get(address.host());
     };
+  }
+
+  private static @Nullable HostAndPort translate(
+      AddressTranslator translator, String name, @Nullable HostAndPort address) {
+    try {
+      return translator.translate(name, address);
+    } catch (RuntimeException e) {
+      LOG.warn(
+          "The address translator failed on {} at {}; it counts as no translation",
+          name,
+          address,
+          e);
+      return null;
+    }
   }
 
   private static Map<String, String> probeParameters(RepmgrConfig config) {

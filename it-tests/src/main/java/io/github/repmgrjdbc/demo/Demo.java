@@ -12,30 +12,14 @@ import io.github.repmgrjdbc.testing.Writers;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
-import java.util.Arrays;
 import java.util.List;
-import java.util.Optional;
 import java.util.function.BooleanSupplier;
 
 /**
  * Starts a real cluster and an application that writes to it, kills the primary, and shows what
- * happens. Ends with 0 if the application recovered, 1 if not, 2 if it was called wrongly.
+ * happens. Ends with 0 if the application recovered, 1 if not.
  */
 public final class Demo {
-
-  private static final String HELP =
-      """
-      Starts a PostgreSQL cluster of three nodes that repmgr runs, and an application that
-      writes to it through jdbc:repmgr://. Kills the primary, and shows what happens.
-
-        demo [--keep] [--help]
-
-        --keep   leave the cluster there afterwards, to play with
-        --help   this text
-
-      Without a terminal it prints plain lines. With NO_COLOR set it uses no colours.
-      Ends with 0 if the application recovered, 1 if not, 2 if it was called wrongly.
-      """;
 
   private static final int WRITERS = 8;
   private static final Duration STEADY = Duration.ofSeconds(8);
@@ -52,21 +36,10 @@ public final class Demo {
     this.keep = keep;
   }
 
-  /** The command line; see {@code --help}. */
+  /** Called by the script {@code demo}, which knows the arguments; here only {@code --keep}. */
   public static void main(String[] arguments) throws Exception {
-    List<String> given = Arrays.asList(arguments);
-    Optional<String> unknown =
-        given.stream().filter(word -> !List.of("--keep", "--help", "-h").contains(word)).findAny();
-    if (unknown.isPresent()) {
-      System.err.println("unknown argument '" + unknown.get() + "'; allowed are --keep and --help");
-      System.exit(2);
-    }
-    if (given.contains("--help") || given.contains("-h")) {
-      System.out.print(HELP);
-      return;
-    }
     Screen screen = Screen.create();
-    Demo demo = new Demo(screen, given.contains("--keep"));
+    Demo demo = new Demo(screen, List.of(arguments).contains("--keep"));
     // The cluster has a hook of its own that removes it.
     Thread hook = new Thread(demo::interrupted, "demo-interrupted");
     Runtime.getRuntime().addShutdownHook(hook);

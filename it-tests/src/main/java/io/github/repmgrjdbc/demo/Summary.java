@@ -5,6 +5,7 @@ import io.github.repmgrjdbc.testing.RepmgrCluster;
 import io.github.repmgrjdbc.testing.RepmgrNode;
 import io.github.repmgrjdbc.testing.Writers;
 import java.io.PrintStream;
+import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
 
@@ -55,7 +56,8 @@ record Summary(
         audit.acknowledged(),
         "%s %,d, %s %,d".formatted(old, by(old), promoted, by(promoted)));
     count(out, "rows found on " + promoted, audit.found(), "");
-    count(out, "acknowledged, but missing", audit.missingCount(), missing());
+    count(out, "acknowledged, but missing", audit.missingCount(), "");
+    missing().forEach(out::println);
     long ownMissing = audit.missing().getOrDefault(promoted.containerAddress().host(), 0L);
     boolean recovered = allBack && ownMissing == 0;
     out.println();
@@ -83,19 +85,21 @@ record Summary(
         .collect(Collectors.joining(", "));
   }
 
-  private String missing() {
+  /** A line for each server whose rows are not all there: more would not fit beside the number. */
+  private List<String> missing() {
     if (audit.missingCount() == 0) {
-      return "";
+      return List.of();
     }
     Map<String, String> names =
         cluster.nodes().stream()
             .collect(Collectors.toMap(node -> node.containerAddress().host(), RepmgrNode::name));
     return audit.missing().entrySet().stream()
-            .map(
-                entry ->
-                    names.getOrDefault(entry.getKey(), entry.getKey()) + ": " + entry.getValue())
-            .collect(Collectors.joining(", "))
-        + "; no standby had them yet (asynchronous replication)";
+        .map(
+            entry ->
+                "      of %s %,d, which no standby had yet (asynchronous replication)"
+                    .formatted(
+                        names.getOrDefault(entry.getKey(), entry.getKey()), entry.getValue()))
+        .toList();
   }
 
   private static void line(PrintStream out, String what, long nanos, String remark) {

@@ -21,6 +21,8 @@ public final class SocketRegistry {
   /** The one term whose connections may live; null: none. */
   private volatile @Nullable Term allowed;
 
+  private volatile boolean closed;
+
   private volatile String refusal = "no primary is served yet";
 
   /**
@@ -40,7 +42,7 @@ public final class SocketRegistry {
     // Register first, look second: allow() does it the other way round, so that one of the two
     // sees what the other did.
     dials.put(dial, term);
-    if (!term.equals(allowed)) {
+    if (closed || !term.equals(allowed)) {
       dial.cut(refusal);
     }
     return dial;
@@ -59,6 +61,9 @@ public final class SocketRegistry {
    * @return how many were cut
    */
   public int allow(@Nullable Term term, String reason) {
+    if (closed) {
+      return 0;
+    }
     refusal = reason;
     allowed = term;
     int cut = 0;
@@ -79,7 +84,7 @@ public final class SocketRegistry {
   /** Lets no connection live from now on, and ends all without losing what they have sent. */
   public void close(String reason) {
     refusal = reason;
-    allowed = null;
+    closed = true;
     dials.keySet().forEach(dial -> dial.hangUp(reason));
   }
 

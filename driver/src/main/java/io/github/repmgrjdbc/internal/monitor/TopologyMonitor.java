@@ -221,19 +221,31 @@ public final class TopologyMonitor implements AutoCloseable {
         tasks.stepAfter(probeTimeout, () -> tasks.work(() -> loop.probe.cut(late)));
     tasks.work(
         () -> {
-          Observation observation = loop.probe.ask(readTable);
+          Observation observation = ask(loop.probe, loop.address, readTable);
           tasks.step(
               () -> {
                 cancelDeadline.run();
-                if (loops.get(loop.address) == loop) {
-                  observations.put(observation);
-                  decide();
+                try {
+                  if (loops.get(loop.address) == loop) {
+                    observations.put(observation);
+                    decide();
+                  }
+                } finally {
+                  // Only now: a hunt that this answer has begun need not ask it again.
+                  loop.asking = false;
+                  waitForNext(loop);
                 }
-                // Only now: a hunt that this answer has begun need not ask it again.
-                loop.asking = false;
-                waitForNext(loop);
               });
         });
+  }
+
+  /** A bug in there, or in a socket factory of the user's, must not end the loop. */
+  private static Observation ask(Probe probe, HostAndPort address, boolean readTable) {
+    try {
+      return probe.ask(readTable);
+    } catch (RuntimeException e) {
+      return Observation.failed(address, null, "the probe failed: " + e);
+    }
   }
 
   private void waitForNext(Loop loop) {
@@ -247,7 +259,7 @@ public final class TopologyMonitor implements AutoCloseable {
       Duration soFar = Duration.ofNanos(tasks.nanoTime() - since);
       Duration wait = suspects.contains(loop.address) ? Duration.ZERO : pace.hunting(soFar);
       loop.cancelWait = tasks.stepAfter(wait, () -> ask(loop));
-    } else if (isPrimary(loop.address)) {
+    } else if (isPrimary(loop.address) && last != null && last.answer() != null) {
       loop.listening = true;
       Duration wait = pace.steady();
       tasks.work(

@@ -15,6 +15,7 @@ import org.jspecify.annotations.Nullable;
  * @param nodes as the view has them
  * @param reason why this primary, or why none; in words
  * @param calm whether nothing is in doubt, so that probes may be rare
+ * @param warning whether somebody should look: it is served for want of a better one
  * @param recheckAt the time (in the resolver's {@code now}) at which to decide again even if
  *     nothing new is seen, or null
  * @param incurable the failure that waiting cannot cure, if every node that answered gave one
@@ -26,13 +27,15 @@ public record Decision(
     List<Node> nodes,
     String reason,
     boolean calm,
+    boolean warning,
     @Nullable Long recheckAt,
     Observation.@Nullable Failure incurable,
     Memory memory) {
 
   /** Before anything was seen. */
   public static final Decision NONE =
-      new Decision(null, false, List.of(), "nothing is known yet", false, null, null, Memory.NONE);
+      new Decision(
+          null, false, List.of(), "nothing is known yet", false, false, null, null, Memory.NONE);
 
   /** Copies the list. */
   public Decision {

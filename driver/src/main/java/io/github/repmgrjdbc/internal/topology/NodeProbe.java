@@ -61,6 +61,9 @@ public final class NodeProbe implements Probe {
   /** The same while a question is under way: only then may a deadline cut it. */
   private volatile @Nullable Dial asking;
 
+  /** Why the question under way is to be ended, also if it is just about to connect anew. */
+  private volatile @Nullable String tooLate;
+
   private volatile boolean awake;
   private volatile boolean closed;
   private @Nullable Session session;
@@ -85,6 +88,7 @@ public final class NodeProbe implements Probe {
   @Override
   public Observation ask(boolean readTable) {
     awake = false;
+    tooLate = null;
     try {
       Session kept = session;
       if (kept != null && kept.dial.cutReason() == null) {
@@ -110,6 +114,10 @@ public final class NodeProbe implements Probe {
     Dial opening = new Dial(address, null, () -> {});
     dial = opening;
     asking = opening;
+    String late = tooLate;
+    if (late != null) {
+      opening.cut(late);
+    }
     if (closed) {
       opening.hangUp("the probe is closed");
     }
@@ -208,6 +216,7 @@ public final class NodeProbe implements Probe {
 
   @Override
   public void cut(String reason) {
+    tooLate = reason;
     Dial current = asking;
     if (current != null) {
       current.cut(reason);

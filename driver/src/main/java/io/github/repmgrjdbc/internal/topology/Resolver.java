@@ -79,9 +79,14 @@ public final class Resolver {
   }
 
   /** Whom to serve, or why nobody. */
-  private record Choice(@Nullable Seen primary, String reason, boolean calm, @Nullable Long again) {
+  private record Choice(
+      @Nullable Seen primary, String reason, boolean warning, @Nullable Long again) {
     static Choice nobody(String reason, @Nullable Long again) {
       return new Choice(null, reason, false, again);
+    }
+
+    Choice withWarning() {
+      return new Choice(primary, reason, true, again);
     }
   }
 
@@ -131,6 +136,7 @@ public final class Resolver {
       if (served == null) {
         return false;
       }
+      Set<Long> identifiers = new HashSet<>();
       boolean anyPrimary = false;
       boolean anyDataNode = false;
       for (Member member : members.values()) {
@@ -138,14 +144,23 @@ public final class Resolver {
           continue;
         }
         anyDataNode = true;
+        // At its address, or, behind mapped ports, wherever a node of its id is met.
         HostAndPort address = addressOf(member);
-        Answer answer = address == null ? null : answers.get(address);
-        if (answer == null || isOf(served, answer)) {
+        List<Answer> said =
+            answers.entrySet().stream()
+                .filter(
+                    entry ->
+                        entry.getKey().equals(address)
+                            || entry.getValue().nodeId() == member.nodeId())
+                .map(Map.Entry::getValue)
+                .toList();
+        if (said.isEmpty() || said.stream().anyMatch(answer -> isOf(served, answer))) {
           return false;
         }
-        anyPrimary |= !answer.inRecovery();
+        said.forEach(answer -> identifiers.add(answer.systemIdentifier()));
+        anyPrimary |= said.stream().anyMatch(answer -> !answer.inRecovery());
       }
-      return anyDataNode && anyPrimary;
+      return anyDataNode && anyPrimary && identifiers.size() == 1;
     }
 
     Decision decide() {
@@ -173,7 +188,8 @@ public final class Resolver {
           primary != null,
           describeNodes(next),
           choice.reason,
-          choice.calm,
+          primary != null,
+          choice.warning,
           choice.again,
           incurable(),
           new Memory(
@@ -412,7 +428,8 @@ public final class Resolver {
       Seen best = best(candidates.values());
       return best == null
           ? tie(candidates.values())
-          : contested(best, "is taken for the primary, though no other node supports it,");
+          : contested(best, "is taken for the primary, though no other node supports it,")
+              .withWarning();
     }
 
     private boolean everybodyWasAsked() {
@@ -434,10 +451,11 @@ public final class Resolver {
       }
       long since = memory.goneSince() == null ? now : memory.goneSince();
       goneSince = since;
+      contest = memory.contest();
       boolean goneForLong = now - since >= CONTEST.toNanos();
       List<Seen> successors =
           candidates.values().stream()
-              .filter(node -> goneForLong || !passedOver.containsKey(node.id) || hasSupport(node))
+              .filter(node -> goneForLong || !isDoubtful(node) || hasSupport(node))
               .toList();
       String why = whyNot(served.primaryId());
       if (successors.isEmpty()) {
@@ -447,6 +465,12 @@ public final class Resolver {
       }
       Seen best = best(successors);
       return best == null ? tie(successors) : serve(best, "is the primary now; " + why);
+    }
+
+    /** Whether it was promoted beside the incumbent while that lived. */
+    private boolean isDoubtful(Seen node) {
+      Contest running = memory.contest();
+      return passedOver.containsKey(node.id) || (running != null && running.nodeId() == node.id);
     }
 
     /** Serves a node, unless a challenger on a newer timeline stands against it. */
@@ -466,7 +490,9 @@ public final class Resolver {
               .max(Comparator.comparingInt(Seen::timeline))
               .orElse(null);
       if (challenger == null) {
-        return serve(node, challengers.isEmpty() ? what : what + besides(challengers));
+        return challengers.isEmpty()
+            ? serve(node, what)
+            : serve(node, what + besides(challengers)).withWarning();
       }
       Contest running = memory.contest();
       if (running == null
@@ -476,7 +502,7 @@ public final class Resolver {
       }
       if (now - running.since() >= CONTEST.toNanos()) {
         challengers.forEach(other -> passedOver.put(other.id, other.timeline()));
-        return serve(node, "goes on as the primary" + besides(challengers));
+        return serve(node, "goes on as the primary" + besides(challengers)).withWarning();
       }
       contest = running;
       return Choice.nobody(
@@ -492,7 +518,7 @@ public final class Resolver {
     }
 
     private String besides(List<Seen> challengers) {
-      return ", WARNING: beside "
+      return ", beside "
           + names(challengers)
           + ", promoted to a newer timeline but supported by no node";
     }
@@ -511,7 +537,7 @@ public final class Resolver {
                   : ", supported by "
                       + supporters.stream().map(this::name).collect(Collectors.joining(", "))
                       + ")"),
-          true,
+          false,
           null);
     }
 
@@ -571,7 +597,9 @@ public final class Resolver {
       if (node != null && refusal != null) {
         return name + " is superseded: " + refusal.why();
       }
-      return name + " is silent" + because(address);
+      return node != null
+          ? name + " is no longer registered in repmgr.nodes"
+          : name + " is silent" + because(address);
     }
 
     private String because(@Nullable HostAndPort address) {
@@ -604,13 +632,12 @@ public final class Resolver {
       }
       for (HostAndPort seed : seeds) {
         Identity identity = identities.get(seed);
+        Answer answer = answers.get(seed);
         boolean tied = identity != null && members.containsKey(identity.nodeId());
-        if (!tied && used.add(seed)) {
-          Answer answer = answers.get(seed);
-          boolean foreign =
-              answer != null
-                  && next != null
-                  && answer.systemIdentifier() != next.systemIdentifier();
+        boolean foreign =
+            answer != null && next != null && answer.systemIdentifier() != next.systemIdentifier();
+        boolean witness = answer != null && isWitness(answer);
+        if ((!tied || (foreign && !witness)) && used.add(seed)) {
           nodes.add(
               new Node(
                   0,
@@ -623,10 +650,14 @@ public final class Resolver {
                       ? noAnswer(seed)
                       : foreign
                           ? "belongs to another database cluster"
-                          : answer.copy().isEmpty()
-                              ? "its repmgr.nodes is empty"
-                              : "answers, but does not know its node_id (has repmgrd ever run"
-                                  + " there?), and no row of repmgr.nodes has this address"));
+                          : answer.nodeId() > 0 && !answer.copy().isEmpty()
+                              ? "answers as node "
+                                  + answer.nodeId()
+                                  + ", which is not registered in repmgr.nodes"
+                              : answer.copy().isEmpty()
+                                  ? "its repmgr.nodes is empty"
+                                  : "answers, but does not know its node_id (has repmgrd ever run"
+                                      + " there?), and no row of repmgr.nodes has this address"));
         }
       }
       return nodes;

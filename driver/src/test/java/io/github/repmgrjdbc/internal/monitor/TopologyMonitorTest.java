@@ -193,6 +193,27 @@ class TopologyMonitorTest {
   }
 
   @Test
+  void aPrimaryThatRefusesTheLoginIsNotHammeredEither() {
+    startSteady();
+    node(1).failure = Observation.failed(address(1), "28P01", "password authentication failed");
+    tasks.pass(STEADY);
+    int before = node(1).asked;
+    tasks.pass(Duration.ofSeconds(10));
+    assertTrue(node(1).asked - before <= 14, "asked " + (node(1).asked - before) + " times");
+  }
+
+  @Test
+  void aProbeThatThrowsIsAskedAgain() {
+    startSteady();
+    node(1).bug = new IllegalStateException("a bug");
+    tasks.pass(STEADY.plus(SOON));
+    assertTrue(last().reason().contains("a bug"), last().reason());
+    node(1).bug = null;
+    tasks.pass(HUNT.plus(SOON));
+    assertServes(1);
+  }
+
+  @Test
   void membersAreProbedAsTheyComeAndNoLongerWhenTheyAreGone() {
     startSteady();
     table =
@@ -275,6 +296,7 @@ class TopologyMonitorTest {
     int tablesRead;
     boolean open;
     @Nullable Observation failure;
+    @Nullable RuntimeException bug;
     private boolean hanging;
     private boolean busy;
     private Duration delay = Duration.ZERO;
@@ -311,6 +333,9 @@ class TopologyMonitorTest {
     public Observation ask(boolean readTable) {
       asked++;
       cut = "";
+      if (bug != null) {
+        throw bug;
+      }
       if (!delay.isZero()) {
         block(delay);
       }

@@ -310,7 +310,8 @@ class ResolverTest {
           .after(1)
           .again()
           .serves(1, 1)
-          .says("WARNING")
+          .says("beside n3")
+          .warns()
           .isCalm()
           .after(60_000)
           .again()
@@ -328,6 +329,22 @@ class ResolverTest {
           .servesNobody("n1 is silent")
           .sees(all)
           .serves(1, 1);
+    }
+
+    @Test
+    void norWhileTheContestIsRunning() {
+      healthy()
+          .sees(all)
+          .sees(silent(1), follows(2, 1, 1, N1_LEADS), rescue)
+          .servesNobody("n1 is silent")
+          .again()
+          .servesNobody("n1 is silent")
+          .after(4_999)
+          .again()
+          .servesNobody("n1 is silent")
+          .after(1)
+          .again()
+          .serves(3, 2);
     }
 
     @Test
@@ -446,6 +463,40 @@ class ResolverTest {
     }
 
     @Test
+    void rebuiltClusterBehindMappedPortsIsAcceptedToo() {
+      HostAndPort[] mapped = {
+        new HostAndPort("localhost", 32_001),
+        new HostAndPort("localhost", 32_002),
+        new HostAndPort("localhost", 32_003)
+      };
+      scenario()
+          .sees(
+              at(mapped[0], takesWrites(1, 1, N1_LEADS)),
+              at(mapped[1], follows(2, 1, 1, N1_LEADS)),
+              at(mapped[2], follows(3, 1, 1, N1_LEADS)))
+          .serves(1, 1)
+          .sees(
+              at(mapped[0], takesWritesOf(OTHER_CLUSTER, 1, 1, N1_LEADS)),
+              at(mapped[1], follows(2, 1, 1, N1_LEADS)),
+              at(mapped[2], followsIn(OTHER_CLUSTER, 3, 1, 1, N1_LEADS)))
+          .servesNobody("n1 is silent")
+          .sees(
+              at(mapped[0], takesWritesOf(OTHER_CLUSTER, 1, 1, N1_LEADS)),
+              at(mapped[1], followsIn(OTHER_CLUSTER, 2, 1, 1, N1_LEADS)),
+              at(mapped[2], followsIn(OTHER_CLUSTER, 3, 1, 1, N1_LEADS)))
+          .serves(1, 1)
+          .belongsTo(OTHER_CLUSTER);
+    }
+
+    @Test
+    void anIncumbentThatIsNoLongerRegisteredIsSaidToBeThat() {
+      List<Member> without1 = table(standby(2, 1), standby(3, 1));
+      healthy()
+          .sees(takesWrites(1, 1, without1), follows(2, 1, 1, without1), silent(3))
+          .servesNobody("node 1 is no longer registered");
+    }
+
+    @Test
     void restoredClusterIsAcceptedOnceEveryDataNodeIsOnIt() {
       failedOver()
           .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), silent(3))
@@ -485,7 +536,8 @@ class ResolverTest {
           .after(1)
           .again()
           .serves(1, 1)
-          .says("no other node supports it");
+          .says("no other node supports it")
+          .warns();
     }
 
     @Test
@@ -730,6 +782,11 @@ class ResolverTest {
 
     Scenario isCalm() {
       assertTrue(decision.calm(), decision.reason());
+      return this;
+    }
+
+    Scenario warns() {
+      assertTrue(decision.warning(), decision.reason());
       return this;
     }
 
