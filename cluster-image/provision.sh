@@ -151,7 +151,7 @@ ensure_base_image() {
     fi
     suite=$(suite_of "$BASE_IMAGE") ||
         fail "$BASE_IMAGE cannot be pulled, and only debian:SUITE or debian:SUITE-slim can be made here"
-    say "no registry gave it within $PULL_TIMEOUT s; making it from Debian's packages"
+    say "it cannot be pulled; making it from Debian's packages"
     is_root || fail 'making a base image needs root'
     ensure_commands debootstrap=debootstrap
     logged "making $BASE_IMAGE with debootstrap" bootstrap_image "$suite" "$BASE_IMAGE"
