@@ -54,7 +54,7 @@ record Summary(
         out,
         "rows acknowledged",
         audit.acknowledged(),
-        "%s %,d, %s %,d".formatted(old, by(old), promoted, by(promoted)));
+        "%,d by the old, %,d by the new".formatted(by(old), by(promoted)));
     count(out, "rows found on " + promoted, audit.found(), "");
     count(out, "acknowledged, but missing", audit.missingCount(), "");
     missing().forEach(out::println);
@@ -107,6 +107,6 @@ record Summary(
   }
 
   private static void count(PrintStream out, String what, long value, String remark) {
-    out.println("  %-32s %,9d   %s".formatted(what, value, remark).stripTrailing());
+    out.println("  %-28s %,9d   %s".formatted(what, value, remark).stripTrailing());
   }
 }
