@@ -170,15 +170,6 @@ public record RepmgrConfig(
 
     private Builder() {}
 
-    Builder copy() {
-      Builder copy = new Builder();
-      copy.settings.putAll(settings);
-      copy.hosts = hosts;
-      copy.database = database;
-      copy.addressTranslator = addressTranslator;
-      return copy;
-    }
-
     /**
      * Takes hosts, database and parameters from a URL: {@code
      * jdbc:repmgr://host[:port][,host[:port]...]/database[?name=value&...]}, percent-encoded where

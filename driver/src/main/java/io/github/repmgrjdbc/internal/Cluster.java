@@ -28,7 +28,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Objects;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -427,10 +426,5 @@ final class Cluster implements AutoCloseable {
             new ThreadPoolExecutor.DiscardPolicy());
     executor.allowCoreThreadTimeOut(true);
     return executor;
-  }
-
-  @Override
-  public String toString() {
-    return "Cluster[" + config + ", " + Objects.toString(view.term()) + "]";
   }
 }

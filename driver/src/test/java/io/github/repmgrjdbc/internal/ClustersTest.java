@@ -80,6 +80,21 @@ class ClustersTest {
     connectAndClose();
   }
 
+  @Test
+  void forgettingCutsNoConnection() throws SQLException {
+    try (var connection = clusters.connect(config, "app", null, Duration.ZERO);
+        var statement = connection.createStatement()) {
+      long epoch = clusters.view(config).epoch();
+      clusters.forget();
+      await()
+          .until(
+              () ->
+                  clusters.view(config).epoch() > epoch
+                      && clusters.view(config).primary().isPresent());
+      statement.execute("select 1");
+    }
+  }
+
   private void connectAndClose() throws SQLException {
     clusters.connect(config, "app", null, Duration.ZERO).close();
   }

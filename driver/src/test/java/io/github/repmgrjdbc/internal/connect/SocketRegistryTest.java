@@ -61,6 +61,16 @@ class SocketRegistryTest {
     assertNull(register(second).cutReason());
   }
 
+  /** A decision that is still under way when the data source is closed must not reopen it. */
+  @Test
+  void closingIsFinal() {
+    registry.allow(first, "n1 is the primary");
+    registry.close("the data source has been closed");
+    registry.allow(first, "n1 is still the primary");
+
+    assertEquals("the data source has been closed", register(first).cutReason());
+  }
+
   @Test
   void aChangeOfTermCutsTheOlderConnectionsAndNoOthers() throws SQLException {
     registry.allow(first, "n1 is the primary");
