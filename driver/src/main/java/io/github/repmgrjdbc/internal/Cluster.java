@@ -1,12 +1,10 @@
 package io.github.repmgrjdbc.internal;
 
-import io.github.repmgrjdbc.AddressTranslator;
 import io.github.repmgrjdbc.ClusterView;
 import io.github.repmgrjdbc.ClusterView.Node;
 import io.github.repmgrjdbc.ClusterView.State;
 import io.github.repmgrjdbc.ClusterView.Term;
 import io.github.repmgrjdbc.HostAndPort;
-import io.github.repmgrjdbc.NoSuitableNodeException;
 import io.github.repmgrjdbc.RepmgrConfig;
 import io.github.repmgrjdbc.RepmgrListener;
 import io.github.repmgrjdbc.internal.connect.Connector;
@@ -20,13 +18,9 @@ import io.github.repmgrjdbc.internal.topology.Resolver;
 import java.net.InetSocketAddress;
 import java.sql.Connection;
 import java.sql.SQLException;
-import java.sql.SQLInvalidAuthorizationSpecException;
-import java.sql.SQLNonTransientConnectionException;
-import java.sql.SQLTransientConnectionException;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -34,7 +28,6 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
-import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.PGProperty;
 import org.slf4j.Logger;
@@ -67,6 +60,7 @@ final class Cluster implements AutoCloseable {
   private final SocketRegistry registry;
   private final TopologyMonitor monitor;
   private final Connector connector;
+  private final AddressMap addressMap;
 
   private final ReentrantLock lock = new ReentrantLock();
   private final Condition changed = lock.newCondition();
@@ -89,6 +83,7 @@ final class Cluster implements AutoCloseable {
     listenerThread = listenerThread(name);
     registry = new SocketRegistry(tasks::work);
     connector = new Connector(config.database(), registry, tasks);
+    addressMap = new AddressMap(config);
     Map<String, String> probeParameters = probeParameters(config);
     monitor =
         new TopologyMonitor(
@@ -96,7 +91,7 @@ final class Cluster implements AutoCloseable {
             config.steadyInterval(),
             config.huntInterval(),
             config.probeTimeout(),
-            new Resolver(config.hosts(), translator(config)),
+            new Resolver(config.hosts(), addressMap),
             address -> new NodeProbe(address, config.repmgrDatabase(), probeParameters),
             tasks,
             this::decided);
@@ -153,7 +148,7 @@ final class Cluster implements AutoCloseable {
     SQLException lastFailure = null;
     while (true) {
       if (closed) {
-        throw new SQLNonTransientConnectionException("The data source has been closed", "08003");
+        throw Errors.closed();
       }
       ClusterView now = view;
       Node primary = now.primary().orElse(null);
@@ -173,8 +168,8 @@ final class Cluster implements AutoCloseable {
           }
           connection.close();
         } catch (SQLException e) {
-          if (Observation.Failure.isIncurable(e.getSQLState())) {
-            throw e;
+          if (Observation.Failure.isIncurable(e)) {
+            throw Errors.refused(e, primary, config, user == null ? "nobody" : user);
           }
           lastFailure = e;
           monitor.suspect(primary.address());
@@ -188,7 +183,8 @@ final class Cluster implements AutoCloseable {
       }
       await(now.epoch(), waitUntil);
       if (!closed && tasks.nanoTime() - giveUp >= 0) {
-        throw noPrimary(Duration.ofNanos(tasks.nanoTime() - start), lastFailure);
+        Duration waited = Duration.ofNanos(tasks.nanoTime() - start);
+        throw Errors.noPrimary(waited, decision, view, lastFailure);
       }
     }
   }
@@ -206,58 +202,19 @@ final class Cluster implements AutoCloseable {
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-      throw new SQLTransientConnectionException(
-          "Interrupted while waiting for a primary: " + view.reason(), "08001", e);
+      throw Errors.interrupted(view, e);
     }
   }
 
   private void failIfIncurable() throws SQLException {
     Observation.Failure failure = decision.incurable();
-    if (failure == null) {
-      return;
+    if (failure != null) {
+      throw Errors.unreadable(
+          failure,
+          decision,
+          config,
+          config.repmgrUser() != null ? config.repmgrUser() : config.user());
     }
-    String message =
-        "Cannot read repmgr.nodes in database "
-            + config.repmgrDatabase()
-            + " as user "
-            + (config.repmgrUser() != null ? config.repmgrUser() : config.user())
-            + ". "
-            + describe(decision.nodes())
-            + (failure.sqlState().equals("42501")
-                ? ". It needs CONNECT on that database, USAGE on the schema repmgr, SELECT on"
-                    + " repmgr.nodes, EXECUTE on repmgr.get_local_node_id() and"
-                    + " repmgr.get_upstream_node_id()"
-                : "");
-    throw failure.sqlState().startsWith("28")
-        ? new SQLInvalidAuthorizationSpecException(message, failure.sqlState())
-        : new SQLNonTransientConnectionException(message, failure.sqlState());
-  }
-
-  private NoSuitableNodeException noPrimary(Duration waited, @Nullable SQLException cause) {
-    return new NoSuitableNodeException(
-        "No primary within "
-            + waited.toMillis()
-            + " ms: "
-            + decision.reason()
-            + (cause == null ? "" : "; the last attempt: " + cause.getMessage())
-            + ". "
-            + describe(decision.nodes()),
-        view,
-        cause);
-  }
-
-  private static String describe(List<Node> nodes) {
-    return nodes.stream()
-        .map(
-            node ->
-                node.name()
-                    + (node.id() == 0 || node.address() == null ? "" : " at " + node.address())
-                    + ": "
-                    // A failure speaks for itself: it may be the network's or the server's.
-                    + (node.state() == State.SILENT ? "" : node.role() + ", " + node.state() + ", ")
-                        .toLowerCase(Locale.ROOT)
-                    + node.detail())
-        .collect(Collectors.joining("; "));
   }
 
   private @Nullable InetSocketAddress peerOf(HostAndPort address) {
@@ -284,6 +241,9 @@ final class Cluster implements AutoCloseable {
         LOG.warn("{}", describeChange(old, current, cut));
       } else {
         LOG.info("{}", describeChange(old, current, cut));
+      }
+      if (next.available()) {
+        addressMap.reportUnused();
       }
       if (!listeners.isEmpty()) {
         listenerThread.execute(() -> listeners.forEach(listener -> tell(listener, old, current)));
@@ -325,7 +285,7 @@ final class Cluster implements AutoCloseable {
     for (Node node : after.nodes()) {
       Node was = old.get(node.id());
       if (was == null || was.state() != node.state() || was.role() != node.role()) {
-        line.append("; ").append(describe(List.of(node)));
+        line.append("; ").append(Errors.describe(List.of(node)));
       }
     }
     return line.append(cut == 0 ? "" : "; connections cut: " + cut).toString();
@@ -358,32 +318,6 @@ final class Cluster implements AutoCloseable {
     monitor.close();
     tasks.step(tasks::close);
     listenerThread.shutdown();
-  }
-
-  private static AddressTranslator translator(RepmgrConfig config) {
-    AddressTranslator own = config.addressTranslator();
-    Map<String, HostAndPort> map = config.addressMap();
-    return (name, address) -> {
-      HostAndPort translated = own == null ? null : translate(own, name, address);
-      if (translated == null) {
-        translated = map.get(name);
-      }
-      return translated != null || address == null ? translated : map.get(address.host());
-    };
-  }
-
-  private static @Nullable HostAndPort translate(
-      AddressTranslator translator, String name, @Nullable HostAndPort address) {
-    try {
-      return translator.translate(name, address);
-    } catch (RuntimeException e) {
-      LOG.warn(
-          "The address translator failed on {} at {}; it counts as no translation",
-          name,
-          address,
-          e);
-      return null;
-    }
   }
 
   private static Map<String, String> probeParameters(RepmgrConfig config) {

@@ -8,7 +8,6 @@ import io.github.repmgrjdbc.RepmgrListener;
 import io.github.repmgrjdbc.internal.topology.Decision;
 import java.sql.Connection;
 import java.sql.SQLException;
-import java.sql.SQLNonTransientConnectionException;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
@@ -145,7 +144,7 @@ public final class Clusters implements AutoCloseable {
       shared.remove(config, entry);
       entry.cluster.close();
     }
-    throw new SQLNonTransientConnectionException("The data source has been closed", "08003");
+    throw Errors.closed();
   }
 
   private Shared start(RepmgrConfig config) {

@@ -10,6 +10,7 @@ import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.sql.Statement;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -38,15 +39,54 @@ public final class NodeProbe implements Probe {
              end,
              control.system_identifier,
              coalesce(repmgr.get_local_node_id(), 0),
-             coalesce(repmgr.get_upstream_node_id(), 0)
+             %s
         from pg_catalog.pg_control_checkpoint() as checkpoint,
              pg_catalog.pg_control_recovery() as recovery,
              pg_catalog.pg_control_system() as control""";
+
+  /** As repmgr 4.4 and later have it. Earlier ones do not tell: upstream unknown. */
+  private static final String UPSTREAM = "coalesce(repmgr.get_upstream_node_id(), 0)";
+
+  private static final String UNKNOWN_UPSTREAM = "0";
+
+  private static final String UNDEFINED_FUNCTION = "42883";
+
+  private static final String INSUFFICIENT_PRIVILEGE = "42501";
 
   private static final String NODE_TABLE =
       """
       select node_id, node_name, type, active, coalesce(upstream_node_id, 0), conninfo
         from repmgr.nodes order by node_id""";
+
+  /** Asks the catalogs, which everybody may read, so that no message has to be understood. */
+  private static final String MISSING_RIGHTS =
+      """
+      select 'GRANT ' || what || ' TO ' || quote_ident(current_user)
+        from (select 1 as rank, 'USAGE ON SCHEMA repmgr' as what
+                from pg_catalog.pg_namespace
+               where nspname = 'repmgr' and not has_schema_privilege(oid, 'USAGE')
+               union all
+              select 2, 'SELECT ON repmgr.nodes'
+                from pg_catalog.pg_class
+               where relnamespace = (select oid from pg_catalog.pg_namespace
+                                      where nspname = 'repmgr')
+                 and relname = 'nodes' and not has_table_privilege(oid, 'SELECT')
+               union all
+              select 3, 'EXECUTE ON FUNCTION repmgr.' || proname || '()'
+                from pg_catalog.pg_proc
+               where pronamespace = (select oid from pg_catalog.pg_namespace
+                                      where nspname = 'repmgr')
+                 and proname in ('get_local_node_id', 'get_upstream_node_id')
+                 and not has_function_privilege(oid, 'EXECUTE')
+               union all
+              select 4, 'EXECUTE ON FUNCTION pg_catalog.' || oid::regprocedure
+                from pg_catalog.pg_proc
+               where pronamespace = 'pg_catalog'::regnamespace
+                 and proname in ('pg_is_in_recovery', 'pg_walfile_name', 'pg_current_wal_lsn',
+                                 'pg_control_checkpoint', 'pg_control_recovery',
+                                 'pg_control_system')
+                 and not has_function_privilege(oid, 'EXECUTE')) as missing
+       order by rank, what""";
 
   /** How long a wake-up may go unnoticed: pgJDBC's wait can only be ended by the server. */
   private static final Duration SLICE = Duration.ofMillis(50);
@@ -98,7 +138,7 @@ public final class NodeProbe implements Probe {
         } catch (SQLException e) {
           disconnect();
           if (kept.dial.cutReason() != null) {
-            return failure(kept.dial, e);
+            return failure(kept.dial, e, "");
           }
           // Ended while nobody looked, by a restart, say: a new one tells what is true now.
         }
@@ -123,13 +163,46 @@ public final class NodeProbe implements Probe {
     }
     try {
       Connection connection = opening.open(database, parameters);
-      Session opened = new Session(connection, opening, connection.prepareStatement(WHO_ARE_YOU));
-      session = opened;
-      return ask(opened, true);
+      Session opened = prepare(connection, opening, UPSTREAM);
+      try {
+        return ask(opened, true);
+      } catch (SQLException e) {
+        if (!UNDEFINED_FUNCTION.equals(e.getSQLState())) {
+          throw e;
+        }
+        return ask(prepare(connection, opening, UNKNOWN_UPSTREAM), false);
+      }
     } catch (SQLException e) {
+      String cure = INSUFFICIENT_PRIVILEGE.equals(e.getSQLState()) ? missingRights() : "";
       disconnect();
-      return failure(opening, e);
+      return failure(opening, e, cure);
     }
+  }
+
+  private Session prepare(Connection connection, Dial dial, String upstream) throws SQLException {
+    PreparedStatement question = connection.prepareStatement(WHO_ARE_YOU.formatted(upstream));
+    Session opened = new Session(connection, dial, question);
+    session = opened;
+    return opened;
+  }
+
+  /** The statements that would give the rights that are missing, if that can be found out. */
+  private String missingRights() {
+    Session open = session;
+    if (open == null) {
+      // The login itself was refused: of all rights, that one is for the database.
+      return "; the cure: GRANT CONNECT ON DATABASE " + database + " TO " + parameters.get("user");
+    }
+    List<String> grants = new ArrayList<>();
+    try (Statement statement = open.connection.createStatement();
+        ResultSet row = statement.executeQuery(MISSING_RIGHTS)) {
+      while (row.next()) {
+        grants.add(row.getString(1));
+      }
+    } catch (SQLException e) {
+      return "";
+    }
+    return grants.isEmpty() ? "" : "; the cure: " + String.join("; ", grants);
   }
 
   private Observation ask(Session open, boolean readTable) throws SQLException {
@@ -171,14 +244,17 @@ public final class NodeProbe implements Probe {
     return members;
   }
 
-  private Observation failure(Dial failed, SQLException e) {
+  private Observation failure(Dial failed, SQLException e, String cure) {
     String cut = failed.cutReason();
-    if (cut != null) {
-      return Observation.failed(address, "08006", cut);
-    }
+    return cut != null
+        ? Observation.failed(address, "08006", cut)
+        : Observation.failed(address, e, describe(e) + cure);
+  }
+
+  /** On one line, and without pgJDBC's advice on firewalls: the cause says what happened. */
+  private static String describe(SQLException e) {
     Throwable cause = e.getCause();
     String message = String.valueOf(e.getMessage());
-    // pgJDBC's own words for these advise on firewalls; the cause says what happened.
     if (cause instanceof UnknownHostException) {
       message = "unknown host";
     } else if (cause instanceof EOFException) {
@@ -186,7 +262,7 @@ public final class NodeProbe implements Probe {
     } else if (cause instanceof IOException && cause.getMessage() != null) {
       message = cause.getMessage();
     }
-    return Observation.failed(address, e.getSQLState(), message.replace('\n', ' '));
+    return message.replaceAll("\\s*\n\\s*", " ");
   }
 
   @Override

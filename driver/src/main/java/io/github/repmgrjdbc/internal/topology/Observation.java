@@ -1,11 +1,23 @@
 package io.github.repmgrjdbc.internal.topology;
 
 import io.github.repmgrjdbc.HostAndPort;
+import java.io.EOFException;
+import java.io.IOException;
 import java.net.InetSocketAddress;
+import java.net.SocketException;
+import java.net.SocketTimeoutException;
+import java.security.GeneralSecurityException;
+import java.sql.SQLException;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import javax.net.ssl.SSLHandshakeException;
+import javax.net.ssl.SSLKeyException;
+import javax.net.ssl.SSLPeerUnverifiedException;
+import javax.security.auth.login.LoginException;
+import org.ietf.jgss.GSSException;
 import org.jspecify.annotations.Nullable;
+import org.postgresql.util.PSQLException;
 
 /**
  * What one probe of one address brought: an answer, or why there is none.
@@ -21,9 +33,15 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
     return new Observation(address, answer, null);
   }
 
-  /** The node did not answer, or refused to. */
+  /** The node did not answer, or refused to; by this SQLSTATE, if it has one. */
   public static Observation failed(HostAndPort address, @Nullable String sqlState, String message) {
     return new Observation(address, null, new Failure(sqlState == null ? "" : sqlState, message));
+  }
+
+  /** The node did not answer, or refused to, with this exception; the message is for people. */
+  static Observation failed(HostAndPort address, SQLException e, String message) {
+    String sqlState = e.getSQLState() == null ? "" : e.getSQLState();
+    return new Observation(address, null, new Failure(sqlState, message, Failure.isIncurable(e)));
   }
 
   /**
@@ -72,30 +90,76 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
    *
    * @param sqlState the error's SQLSTATE, or "" if it had none
    * @param message for people; never with a password in it
+   * @param isIncurable whether waiting cannot cure it
    */
-  public record Failure(String sqlState, String message) {
+  public record Failure(String sqlState, String message, boolean isIncurable) {
 
     /** pgJDBC's, when it cannot do what the server asks for: no password, no TLS. */
     private static final String REJECTED = "08004";
 
-    private static final Set<String> INCURABLE = Set.of("3D000", "42501", REJECTED);
+    /**
+     * A missing database, right, table, schema or function. (PostgreSQL's documentation, "Error
+     * Codes".)
+     */
+    private static final Set<String> MISSING =
+        Set.of("3D000", "42501", "42P01", "3F000", "42883", REJECTED);
 
     /**
-     * Whether waiting cannot cure it: a wrong password or no entry in pg_hba.conf (class 28), no
-     * password or no TLS at all (08004), a missing database (3D000), a missing right (42501).
+     * pgJDBC's, when it cannot even begin: of a parameter it cannot read, a class it cannot find.
      */
-    public static boolean isIncurable(@Nullable String sqlState) {
-      return sqlState != null && (sqlState.startsWith("28") || INCURABLE.contains(sqlState));
+    private static final Set<String> UNUSABLE = Set.of("08001", "08006", "22023", "42602");
+
+    /** A failure by its SQLSTATE alone. */
+    Failure(String sqlState, String message) {
+      this(sqlState, message, isIncurable(sqlState));
     }
 
-    /** Whether waiting cannot cure this one. */
-    public boolean isIncurable() {
-      return isIncurable(sqlState);
+    /** Whether waiting cannot cure what pgJDBC reports of an attempt to connect or to ask. */
+    public static boolean isIncurable(SQLException e) {
+      return isIncurable(e.getSQLState()) || isOfTls(e) || isOfParameters(e);
     }
 
-    /** Whether a server said so, rather than the network. */
+    private static boolean isIncurable(@Nullable String sqlState) {
+      // Class 28: a wrong password, or no entry in pg_hba.conf.
+      return sqlState != null && (sqlState.startsWith("28") || MISSING.contains(sqlState));
+    }
+
+    /** The handshake took place and failed: a certificate is not trusted, say. */
+    private static boolean isOfTls(SQLException e) {
+      return hasCause(
+              e,
+              SSLHandshakeException.class,
+              SSLPeerUnverifiedException.class,
+              SSLKeyException.class,
+              GeneralSecurityException.class)
+          && !hasCause(e, EOFException.class, SocketException.class, SocketTimeoutException.class);
+    }
+
+    /** Neither the server nor the network has said no, but pgJDBC itself. */
+    private static boolean isOfParameters(SQLException e) {
+      return e instanceof PSQLException pgJdbcs
+          && pgJdbcs.getServerErrorMessage() == null
+          && UNUSABLE.contains(String.valueOf(e.getSQLState()))
+          && !hasCause(e, IOException.class, GSSException.class, LoginException.class);
+    }
+
+    @SafeVarargs
+    private static boolean hasCause(Throwable e, Class<? extends Throwable>... types) {
+      // Bounded: an exception may, by mistake, be its cause's cause.
+      Throwable cause = e.getCause();
+      for (int depth = 0; cause != null && depth < 20; depth++, cause = cause.getCause()) {
+        for (Class<? extends Throwable> type : types) {
+          if (type.isInstance(cause)) {
+            return true;
+          }
+        }
+      }
+      return false;
+    }
+
+    /** Whether a server said so, or would not be understood, rather than the network. */
     boolean isAnswer() {
-      return !sqlState.isEmpty() && (!sqlState.startsWith("08") || sqlState.equals(REJECTED));
+      return isIncurable || (!sqlState.isEmpty() && !sqlState.startsWith("08"));
     }
   }
 }

@@ -655,7 +655,7 @@ public final class Resolver {
                                   + answer.nodeId()
                                   + ", which is not registered in repmgr.nodes"
                               : answer.copy().isEmpty()
-                                  ? "its repmgr.nodes is empty"
+                                  ? "its repmgr.nodes is empty: no node has been registered"
                                   : "answers, but does not know its node_id (has repmgrd ever run"
                                       + " there?), and no row of repmgr.nodes has this address"));
         }
@@ -678,7 +678,7 @@ public final class Resolver {
             0,
             stranger != null
                 ? describeStranger(stranger)
-                : address == null ? "its conninfo has no address" : noAnswer(address));
+                : address == null ? "not dialled: " + noAddress(member) : noAnswer(address));
       }
       Answer answer = node.answer;
       Refusal refusal = refused.get(id);
@@ -707,6 +707,14 @@ public final class Resolver {
           address,
           answer.timeline(),
           refusal != null ? refusal.why() : "takes writes");
+    }
+
+    private static String noAddress(Member member) {
+      try {
+        return "its conninfo has " + Conninfo.addresses(member.conninfo()).get(0);
+      } catch (IllegalArgumentException e) {
+        return "its conninfo is of no use, " + e.getMessage();
+      }
     }
 
     private String describeStranger(Answer answer) {

@@ -1,0 +1,124 @@
+package io.github.repmgrjdbc.internal;
+
+import io.github.repmgrjdbc.ClusterView;
+import io.github.repmgrjdbc.ClusterView.Node;
+import io.github.repmgrjdbc.ClusterView.State;
+import io.github.repmgrjdbc.NoSuitableNodeException;
+import io.github.repmgrjdbc.RepmgrConfig;
+import io.github.repmgrjdbc.internal.topology.Decision;
+import io.github.repmgrjdbc.internal.topology.Observation.Failure;
+import java.sql.SQLException;
+import java.sql.SQLInvalidAuthorizationSpecException;
+import java.sql.SQLNonTransientConnectionException;
+import java.sql.SQLTransientConnectionException;
+import java.time.Duration;
+import java.util.List;
+import java.util.Locale;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What callers are told when they get no connection: which node, where, what it answered, and what
+ * can be done about it. Never a password.
+ */
+final class Errors {
+
+  private Errors() {}
+
+  static SQLException closed() {
+    return new SQLNonTransientConnectionException("The data source has been closed", "08003");
+  }
+
+  static SQLException interrupted(ClusterView view, Exception cause) {
+    return new SQLTransientConnectionException(
+        "Interrupted while waiting for a connection: " + view.reason(), "08001", cause);
+  }
+
+  /** Nobody could be connected to in time. */
+  static SQLException noPrimary(
+      Duration waited, Decision decision, ClusterView view, @Nullable SQLException lastFailure) {
+    return new NoSuitableNodeException(
+        "No primary within "
+            + waited.toMillis()
+            + " ms: "
+            + decision.reason()
+            + (lastFailure == null ? "" : "; the last attempt: " + oneLine(lastFailure))
+            + ". "
+            + describe(decision.nodes()),
+        view,
+        lastFailure);
+  }
+
+  /** Every node that answered has refused the probe, in a way that waiting cannot cure. */
+  static SQLException unreadable(
+      Failure failure, Decision decision, RepmgrConfig config, @Nullable String user) {
+    return incurable(
+        "Cannot read repmgr.nodes in database "
+            + config.repmgrDatabase()
+            + " as "
+            + (user == null ? "the operating system's user" : "user " + user)
+            + ". "
+            + describe(decision.nodes())
+            + cure(failure.sqlState()),
+        failure.sqlState(),
+        null);
+  }
+
+  /** The primary has refused the connection, in a way that waiting cannot cure. */
+  static SQLException refused(SQLException e, Node primary, RepmgrConfig config, String user) {
+    return incurable(
+        primary.name()
+            + " at "
+            + primary.address()
+            + ", the primary, gives "
+            + user
+            + " no connection to database "
+            + config.database()
+            + ": "
+            + oneLine(e),
+        String.valueOf(e.getSQLState()),
+        e);
+  }
+
+  private static SQLException incurable(
+      String message, String sqlState, @Nullable SQLException cause) {
+    return sqlState.startsWith("28")
+        ? new SQLInvalidAuthorizationSpecException(message, sqlState, cause)
+        : new SQLNonTransientConnectionException(message, sqlState, cause);
+  }
+
+  /** What to do, where the server's own words do not say it. */
+  private static String cure(String sqlState) {
+    return switch (sqlState) {
+      case "28P01", "08004" ->
+          ". See repmgrUser and repmgrPassword; by default they are the"
+              + " connection's user and password";
+      case "28000" ->
+          ". pg_hba.conf of each node must let this user into this database, from" + " here";
+      case "3D000" -> ". repmgrDatabase must name the database that has repmgr.nodes";
+      case "42P01", "3F000", "42883" ->
+          ". repmgrDatabase must name the database that has the"
+              + " extension repmgr, version 4.0 or later";
+      default -> "";
+    };
+  }
+
+  /** What is known of these nodes, in one line. */
+  static String describe(List<Node> nodes) {
+    return nodes.stream()
+        .map(
+            node ->
+                node.name()
+                    + (node.id() == 0 || node.address() == null ? "" : " at " + node.address())
+                    + ": "
+                    // A failure speaks for itself: it may be the network's or the server's.
+                    + (node.state() == State.SILENT ? "" : node.role() + ", " + node.state() + ", ")
+                        .toLowerCase(Locale.ROOT)
+                    + node.detail())
+        .collect(Collectors.joining("; "));
+  }
+
+  private static String oneLine(SQLException e) {
+    return String.valueOf(e.getMessage()).replaceAll("\\s*\\n\\s*", " ");
+  }
+}
