@@ -281,20 +281,7 @@ class RepmgrDataSourceTest {
   @ParameterizedTest
   @ValueSource(strings = {"SILENT", "HANG_IN_LOGIN"})
   void closeFreesWhoWaits(Mode mode) throws Exception {
-    dataSource.setUrl(url() + "&probeTimeout=20s");
-    if (mode == Mode.HANG_IN_LOGIN) {
-      // It waits for the connection; else for a primary.
-      await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
-    }
-    server.mode(mode);
-    Waiting waiting = new Waiting();
-    await()
-        .atMost(SOON)
-        .until(
-            () ->
-                mode == Mode.HANG_IN_LOGIN
-                    ? server.pendingLogins() == 1
-                    : waiting.thread.getState() == Thread.State.TIMED_WAITING);
+    Waiting waiting = waiting(mode);
 
     dataSource.close();
 
@@ -326,17 +313,36 @@ class RepmgrDataSourceTest {
         "08003", assertThrows(SQLException.class, dataSource::getConnection).getSQLState());
   }
 
-  @Test
-  void anInterruptFreesWhoWaitsAndIsKept() throws Exception {
-    server.mode(Mode.SILENT);
-    dataSource.setUrl(url());
-    Waiting waiting = new Waiting();
-    await().atMost(SOON).until(() -> waiting.thread.getState() == Thread.State.TIMED_WAITING);
+  @ParameterizedTest
+  @ValueSource(strings = {"SILENT", "HANG_IN_LOGIN"})
+  void anInterruptFreesWhoWaitsAndIsKept(Mode mode) throws Exception {
+    Waiting waiting = waiting(mode);
 
     waiting.thread.interrupt();
 
-    assertEquals("08001", waiting.fails().getSQLState());
+    SQLException e = waiting.fails();
+    assertEquals("08001", e.getSQLState());
+    assertTrue(String.valueOf(e.getMessage()).startsWith("Interrupted"), e.getMessage());
     assertTrue(waiting.interruptKept.get());
+    await().atMost(SOON).until(() -> server.pendingLogins() == 0);
+  }
+
+  /** Somebody who waits for a primary that is silent, or for a login that does not end. */
+  private Waiting waiting(Mode mode) {
+    dataSource.setUrl(url() + "&probeTimeout=20s");
+    if (mode == Mode.HANG_IN_LOGIN) {
+      await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
+    }
+    server.mode(mode);
+    Waiting waiting = new Waiting();
+    await()
+        .atMost(SOON)
+        .until(
+            () ->
+                mode == Mode.HANG_IN_LOGIN
+                    ? server.pendingLogins() == 1
+                    : waiting.thread.getState() == Thread.State.TIMED_WAITING);
+    return waiting;
   }
 
   /** A call of getConnection in a thread of its own. */

@@ -15,6 +15,8 @@ import io.github.repmgrjdbc.internal.topology.Decision;
 import io.github.repmgrjdbc.internal.topology.NodeProbe;
 import io.github.repmgrjdbc.internal.topology.Observation;
 import io.github.repmgrjdbc.internal.topology.Resolver;
+import io.github.repmgrjdbc.internal.wire.Network;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -81,7 +83,8 @@ final class Cluster implements AutoCloseable {
     String name = "repmgr-jdbc " + config.database();
     tasks = new ThreadTasks(name);
     listenerThread = listenerThread(name);
-    registry = new SocketRegistry(tasks::work);
+    Network network = new Network(tasks::work, InetAddress::getAllByName);
+    registry = new SocketRegistry(network, tasks::work);
     connector = new Connector(config.database(), registry, tasks);
     addressMap = new AddressMap(config);
     Map<String, String> probeParameters = probeParameters(config);
@@ -92,7 +95,8 @@ final class Cluster implements AutoCloseable {
             config.huntInterval(),
             config.probeTimeout(),
             new Resolver(config.hosts(), addressMap),
-            address -> new NodeProbe(address, config.repmgrDatabase(), probeParameters),
+            address ->
+                new NodeProbe(address, config.repmgrDatabase(), () -> probeParameters, network),
             tasks,
             this::decided);
     monitor.start(memory);

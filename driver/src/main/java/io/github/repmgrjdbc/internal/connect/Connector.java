@@ -32,6 +32,9 @@ public final class Connector {
              (select system_identifier from pg_catalog.pg_control_system()),
              pg_catalog.current_setting('transaction_read_only')""";
 
+  /** How often it is looked whether a thread that opens a connection has been interrupted. */
+  private static final Duration GLANCE = Duration.ofMillis(50);
+
   private final String database;
   private final SocketRegistry registry;
   private final Tasks tasks;
@@ -63,21 +66,17 @@ public final class Connector {
       long deadline)
       throws SQLException {
     Dial dial = registry.register(address, peer, term);
-    Duration left = Duration.ofNanos(Math.max(deadline - tasks.nanoTime(), 0));
-    Runnable cancelDeadline =
-        tasks.stepAfter(left, () -> tasks.work(() -> dial.cut("the deadline has passed")));
+    Watch watch = new Watch(dial, deadline);
     Connection connection = null;
     try {
+      watch.start();
       connection = dial.open(database, parameters);
       verify(connection, address, term);
-      cancelDeadline.run();
-      String cut = dial.cutReason();
-      if (cut != null) {
-        throw new SQLException(cut);
+      if (!dial.handOver()) {
+        throw new SQLException(dial.cutReason());
       }
       return connection;
     } catch (SQLException e) {
-      cancelDeadline.run();
       String cut = dial.cutReason();
       if (connection != null) {
         close(connection);
@@ -87,6 +86,49 @@ public final class Connector {
       throw cut == null
           ? e
           : new SQLException("The connection to " + address + " was cut: " + cut, "08001", e);
+    } finally {
+      watch.end();
+    }
+  }
+
+  /**
+   * Ends an opening that takes too long, or whose thread is interrupted: a thread that reads from a
+   * socket does not notice by itself.
+   */
+  private final class Watch {
+
+    private final Thread thread = Thread.currentThread();
+    private final Dial dial;
+    private final long deadline;
+    private volatile Runnable cancel = () -> {};
+    private volatile boolean ended;
+
+    Watch(Dial dial, long deadline) {
+      this.dial = dial;
+      this.deadline = deadline;
+    }
+
+    void start() {
+      long left = Math.max(deadline - tasks.nanoTime(), 0);
+      cancel = tasks.stepAfter(Duration.ofNanos(Math.min(left, GLANCE.toNanos())), this::look);
+    }
+
+    private void look() {
+      if (ended) {
+        return;
+      }
+      if (deadline - tasks.nanoTime() <= 0) {
+        tasks.work(() -> dial.cutOpening("the deadline has passed"));
+      } else if (thread.isInterrupted()) {
+        tasks.work(() -> dial.cutOpening("the thread was interrupted"));
+      } else {
+        start();
+      }
+    }
+
+    void end() {
+      ended = true;
+      cancel.run();
     }
   }
 

@@ -3,6 +3,7 @@ package io.github.repmgrjdbc.internal.connect;
 import io.github.repmgrjdbc.ClusterView.Term;
 import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.internal.wire.Dial;
+import io.github.repmgrjdbc.internal.wire.Network;
 import java.net.InetSocketAddress;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
@@ -16,6 +17,7 @@ import org.jspecify.annotations.Nullable;
 public final class SocketRegistry {
 
   private final Map<Dial, Term> dials = new ConcurrentHashMap<>();
+  private final Network network;
   private final Executor cutters;
 
   /** The one term whose connections may live; null: none. */
@@ -28,16 +30,18 @@ public final class SocketRegistry {
   /**
    * Makes an empty registry.
    *
+   * @param network where its connections find their way
    * @param cutters runs cuts; they must not wait for one another
    */
-  public SocketRegistry(Executor cutters) {
+  public SocketRegistry(Network network, Executor cutters) {
+    this.network = network;
     this.cutters = cutters;
   }
 
   /** Registers a connection before its socket exists. It is cut at once if its term has passed. */
   Dial register(HostAndPort address, @Nullable InetSocketAddress peer, Term term) {
     Dial[] self = new Dial[1];
-    Dial dial = new Dial(address, peer, () -> dials.remove(self[0]));
+    Dial dial = new Dial(address, peer, network, () -> dials.remove(self[0]));
     self[0] = dial;
     // Register first, look second: allow() does it the other way round, so that one of the two
     // sees what the other did.

@@ -50,6 +50,7 @@ public final class TopologyMonitor implements AutoCloseable {
   private static final class Loop {
     final HostAndPort address;
     final Probe probe;
+    int question;
     @Nullable Long tableReadAt;
     boolean asking;
     boolean listening;
@@ -217,11 +218,12 @@ public final class TopologyMonitor implements AutoCloseable {
       loop.tableReadAt = now;
     }
     String late = "no answer within " + probeTimeout.toMillis() + " ms";
+    int question = ++loop.question;
     Runnable cancelDeadline =
-        tasks.stepAfter(probeTimeout, () -> tasks.work(() -> loop.probe.cut(late)));
+        tasks.stepAfter(probeTimeout, () -> tasks.work(() -> loop.probe.cut(question, late)));
     tasks.work(
         () -> {
-          Observation observation = ask(loop.probe, loop.address, readTable);
+          Observation observation = ask(loop, question, readTable);
           tasks.step(
               () -> {
                 cancelDeadline.run();
@@ -240,11 +242,11 @@ public final class TopologyMonitor implements AutoCloseable {
   }
 
   /** A bug in there, or in a socket factory of the user's, must not end the loop. */
-  private static Observation ask(Probe probe, HostAndPort address, boolean readTable) {
+  private static Observation ask(Loop loop, int question, boolean readTable) {
     try {
-      return probe.ask(readTable);
+      return loop.probe.ask(question, readTable);
     } catch (RuntimeException e) {
-      return Observation.failed(address, null, "the probe failed: " + e);
+      return Observation.failed(loop.address, null, "the probe failed: " + e);
     }
   }
 

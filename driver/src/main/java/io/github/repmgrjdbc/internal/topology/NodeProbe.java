@@ -3,8 +3,10 @@ package io.github.repmgrjdbc.internal.topology;
 import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.internal.topology.Observation.Answer;
 import io.github.repmgrjdbc.internal.wire.Dial;
+import io.github.repmgrjdbc.internal.wire.Network;
 import java.io.EOFException;
 import java.io.IOException;
+import java.net.InetSocketAddress;
 import java.net.UnknownHostException;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
@@ -15,6 +17,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.PGConnection;
 
@@ -93,16 +96,20 @@ public final class NodeProbe implements Probe {
 
   private final HostAndPort address;
   private final String database;
-  private final Map<String, String> parameters;
+  private final Supplier<Map<String, String>> parameters;
+  private final Network network;
 
   /** The connection's, open or opening. */
   private volatile @Nullable Dial dial;
 
-  /** The same while a question is under way: only then may a deadline cut it. */
-  private volatile @Nullable Dial asking;
+  /** The same while a question is under way: only then may a deadline cut it. Guarded by this. */
+  private @Nullable Dial asking;
 
-  /** Why the question under way is to be ended, also if it is just about to connect anew. */
-  private volatile @Nullable String tooLate;
+  /** The question under way, or 0. Guarded by this. */
+  private int question;
+
+  /** Why it is to be ended, also if it is just about to connect anew. Guarded by this. */
+  private @Nullable String tooLate;
 
   private volatile boolean awake;
   private volatile boolean closed;
@@ -117,22 +124,27 @@ public final class NodeProbe implements Probe {
    *
    * @param address whom to ask
    * @param database where {@code repmgr.nodes} is
-   * @param parameters pgJDBC's, with user and password
+   * @param parameters pgJDBC's, with user and password; asked for each time it connects
    */
-  public NodeProbe(HostAndPort address, String database, Map<String, String> parameters) {
+  public NodeProbe(
+      HostAndPort address,
+      String database,
+      Supplier<Map<String, String>> parameters,
+      Network network) {
     this.address = address;
     this.database = database;
-    this.parameters = Map.copyOf(parameters);
+    this.parameters = parameters;
+    this.network = network;
   }
 
   @Override
-  public Observation ask(boolean readTable) {
+  public Observation ask(int number, boolean readTable) {
     awake = false;
-    tooLate = null;
+    begin(number);
     try {
       Session kept = session;
       if (kept != null && kept.dial.cutReason() == null) {
-        asking = kept.dial;
+        useFor(kept.dial);
         try {
           return ask(kept, readTable);
         } catch (SQLException e) {
@@ -145,24 +157,33 @@ public final class NodeProbe implements Probe {
       }
       return connectAndAsk();
     } finally {
-      asking = null;
+      begin(0);
+    }
+  }
+
+  private synchronized void begin(int number) {
+    question = number;
+    tooLate = null;
+    asking = null;
+  }
+
+  private synchronized void useFor(Dial current) {
+    asking = current;
+    if (tooLate != null) {
+      current.cut(tooLate);
     }
   }
 
   private Observation connectAndAsk() {
     disconnect();
-    Dial opening = new Dial(address, null, () -> {});
+    Dial opening = new Dial(address, null, network, () -> {});
     dial = opening;
-    asking = opening;
-    String late = tooLate;
-    if (late != null) {
-      opening.cut(late);
-    }
+    useFor(opening);
     if (closed) {
       opening.hangUp("the probe is closed");
     }
     try {
-      Connection connection = opening.open(database, parameters);
+      Connection connection = opening.open(database, parameters.get());
       Session opened = prepare(connection, opening, UPSTREAM);
       try {
         return ask(opened, true);
@@ -175,6 +196,10 @@ public final class NodeProbe implements Probe {
     } catch (SQLException e) {
       String cure = INSUFFICIENT_PRIVILEGE.equals(e.getSQLState()) ? missingRights() : "";
       disconnect();
+      InetSocketAddress peer = opening.connectedTo();
+      if (peer != null) {
+        network.avoid(peer);
+      }
       return failure(opening, e, cure);
     }
   }
@@ -191,7 +216,10 @@ public final class NodeProbe implements Probe {
     Session open = session;
     if (open == null) {
       // The login itself was refused: of all rights, that one is for the database.
-      return "; the cure: GRANT CONNECT ON DATABASE " + database + " TO " + parameters.get("user");
+      return "; the cure: GRANT CONNECT ON DATABASE "
+          + database
+          + " TO "
+          + parameters.get().get("user");
     }
     List<String> grants = new ArrayList<>();
     try (Statement statement = open.connection.createStatement();
@@ -291,11 +319,12 @@ public final class NodeProbe implements Probe {
   }
 
   @Override
-  public void cut(String reason) {
-    tooLate = reason;
-    Dial current = asking;
-    if (current != null) {
-      current.cut(reason);
+  public synchronized void cut(int number, String reason) {
+    if (number == question) {
+      tooLate = reason;
+      if (asking != null) {
+        asking.cut(reason);
+      }
     }
   }
 

@@ -8,9 +8,10 @@ public interface Probe extends AutoCloseable {
   /**
    * Asks once, in the calling thread. Never throws: a failure is an observation too.
    *
+   * @param question a number of its own, for {@link #cut}
    * @param readTable whether to read the node table again, or to repeat what it was last time
    */
-  Observation ask(boolean readTable);
+  Observation ask(int question, boolean readTable);
 
   /**
    * Waits until the time has passed, the connection has ended, or somebody calls {@link #wake}. A
@@ -21,8 +22,8 @@ public interface Probe extends AutoCloseable {
   /** Ends a {@link #listen} soon. */
   void wake();
 
-  /** Ends a question that takes too long: it fails at once. */
-  void cut(String reason);
+  /** Ends a question that takes too long: it fails at once. Ignored if it has ended. */
+  void cut(int question, String reason);
 
   /** Closes the connection for good. */
   @Override

@@ -12,6 +12,8 @@ import io.github.repmgrjdbc.ClusterView.Term;
 import io.github.repmgrjdbc.FakeServer;
 import io.github.repmgrjdbc.FakeServer.End;
 import io.github.repmgrjdbc.internal.wire.Dial;
+import io.github.repmgrjdbc.internal.wire.Network;
+import java.net.InetAddress;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
@@ -36,7 +38,9 @@ class SocketRegistryTest {
   private final Term first = new Term(42, 1, 1);
   private final Term second = new Term(42, 2, 2);
   private final FakeServer server = new FakeServer(1);
-  private final SocketRegistry registry = new SocketRegistry(Runnable::run);
+  private static final Network NETWORK = new Network(Runnable::run, InetAddress::getAllByName);
+
+  private final SocketRegistry registry = new SocketRegistry(NETWORK, Runnable::run);
 
   @AfterEach
   void closeServer() {
@@ -101,7 +105,7 @@ class SocketRegistryTest {
   @Test
   void eachCutIsATaskOfItsOwn() {
     List<Runnable> tasks = new ArrayList<>();
-    SocketRegistry deferred = new SocketRegistry(tasks::add);
+    SocketRegistry deferred = new SocketRegistry(NETWORK, tasks::add);
     deferred.allow(first, "n1 is the primary");
     List<Dial> dials = new ArrayList<>();
     for (int i = 0; i < 3; i++) {

@@ -304,6 +304,7 @@ class TopologyMonitorTest {
     private List<Member> copy = List.of();
     private Runnable wake = () -> {};
     private String cut = "";
+    private int asking;
 
     FakeProbe(HostAndPort address) {
       this.address = address;
@@ -330,8 +331,9 @@ class TopologyMonitorTest {
     }
 
     @Override
-    public Observation ask(boolean readTable) {
+    public Observation ask(int question, boolean readTable) {
       asked++;
+      asking = question;
       cut = "";
       if (bug != null) {
         throw bug;
@@ -376,7 +378,8 @@ class TopologyMonitorTest {
     }
 
     @Override
-    public void cut(String reason) {
+    public void cut(int question, String reason) {
+      assertEquals(asking, question, "another question was meant");
       cut = reason;
       wake.run();
     }
@@ -384,7 +387,7 @@ class TopologyMonitorTest {
     @Override
     public void close() {
       open = false;
-      cut("closed");
+      cut(asking, "closed");
     }
   }
 }

@@ -44,10 +44,11 @@ class DialTest {
 
   private static final Duration SOON = Duration.ofSeconds(5);
   private static final Map<String, String> USER = Map.of("user", "app");
+  private static final Network NETWORK = new Network(DialTest::run, InetAddress::getAllByName);
 
   private final FakeServer server = new FakeServer(1);
   private final AtomicInteger closed = new AtomicInteger();
-  private final Dial dial = new Dial(server.address(), null, closed::incrementAndGet);
+  private final Dial dial = new Dial(server.address(), null, NETWORK, closed::incrementAndGet);
 
   @AfterEach
   void closeServer() {
@@ -120,7 +121,8 @@ class DialTest {
         channel.configureBlocking(false);
         channel.connect(full.getLocalSocketAddress());
       }
-      Dial hopeless = new Dial(new HostAndPort("127.0.0.1", full.getLocalPort()), null, () -> {});
+      Dial hopeless =
+          new Dial(new HostAndPort("127.0.0.1", full.getLocalPort()), null, NETWORK, () -> {});
       Blocked<Connection> connect = new Blocked<>(() -> hopeless.open("app", USER));
       connect.awaitIn("connect");
       assertNull(hopeless.connectedTo());
@@ -172,7 +174,7 @@ class DialTest {
   void aSocketCreatedDuringACutDoesNotSurvive() throws Exception {
     CyclicBarrier start = new CyclicBarrier(2);
     for (int i = 0; i < 5_000; i++) {
-      Dial racing = new Dial(server.address(), null, () -> {});
+      Dial racing = new Dial(server.address(), null, NETWORK, () -> {});
       Future<?> cut =
           new Blocked<>(
                   () -> {
@@ -197,7 +199,7 @@ class DialTest {
   @Test
   void itDialsWhatTheProbeWasConnectedTo() throws Exception {
     InetSocketAddress peer = new InetSocketAddress(InetAddress.getLoopbackAddress(), server.port());
-    Dial elsewhere = new Dial(new HostAndPort("127.0.0.1", closedPort()), peer, () -> {});
+    Dial elsewhere = new Dial(new HostAndPort("127.0.0.1", closedPort()), peer, NETWORK, () -> {});
 
     try (Connection connection = elsewhere.open("app", USER)) {
       assertTrue(connection.isValid(1));
@@ -211,7 +213,8 @@ class DialTest {
     // Only the dial knows where the server is.
     InetSocketAddress peer = new InetSocketAddress(InetAddress.getLoopbackAddress(), server.port());
     Dial elsewhere =
-        new Dial(new HostAndPort("127.0.0.1", closedPort()), peer, closed::incrementAndGet);
+        new Dial(
+            new HostAndPort("127.0.0.1", closedPort()), peer, NETWORK, closed::incrementAndGet);
     try (Connection connection = elsewhere.open("app", USER);
         Statement statement = connection.createStatement()) {
       Blocked<Boolean> sleep = new Blocked<>(() -> statement.execute("select pg_sleep(1000)"));
@@ -271,7 +274,7 @@ class DialTest {
   void noTokenKeepsADial() throws Exception {
     List<WeakReference<Dial>> dials = new ArrayList<>();
     for (int i = 0; i < 10; i++) {
-      Dial passing = new Dial(server.address(), null, () -> {});
+      Dial passing = new Dial(server.address(), null, NETWORK, () -> {});
       dials.add(new WeakReference<>(passing));
       server.failLogins(i % 2 == 0 ? null : "53300");
       try {
@@ -296,6 +299,13 @@ class DialTest {
     try (Statement statement = connection.createStatement()) {
       return statement.execute(sql);
     }
+  }
+
+  /** As the workers of a cluster: nothing waits for anything else. */
+  private static void run(Runnable work) {
+    Thread thread = new Thread(work, "worker");
+    thread.setDaemon(true);
+    thread.start();
   }
 
   private static int closedPort() throws IOException {

@@ -1,0 +1,289 @@
+package io.github.repmgrjdbc.internal.wire;
+
+import static java.util.concurrent.TimeUnit.SECONDS;
+import static org.awaitility.Awaitility.await;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.repmgrjdbc.FakeServer;
+import io.github.repmgrjdbc.HostAndPort;
+import java.io.IOException;
+import java.net.ConnectException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.net.SocketTimeoutException;
+import java.net.UnknownHostException;
+import java.nio.channels.SocketChannel;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** Names that are slow, gone, or have several addresses of which some are dead. */
+@Timeout(value = 30, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class NetworkTest {
+
+  private static final Duration SOON = Duration.ofSeconds(5);
+  private static final Map<String, String> USER = Map.of("user", "app");
+
+  private final FakeServer server = new FakeServer(1);
+  private final HostAndPort name = new HostAndPort("pg", server.port());
+  private final ExecutorService workers = Executors.newCachedThreadPool();
+  private final AtomicInteger lookUps = new AtomicInteger();
+  private final CountDownLatch resolverAnswers = new CountDownLatch(1);
+
+  @AfterEach
+  void end() {
+    resolverAnswers.countDown();
+    workers.shutdownNow();
+    server.close();
+  }
+
+  @Test
+  void ofSeveralAddressesTheOneThatAcceptsIsTaken() throws Exception {
+    try (BlackHole hole = new BlackHole("127.0.0.3", server.port())) {
+      Dial dial = dial("127.0.0.2", hole.host, "127.0.0.1");
+
+      long start = System.nanoTime();
+      try (Connection connection = dial.open("app", USER)) {
+        assertTrue(connection.isValid(1));
+      }
+
+      // One stagger for the hole, none for the refusal.
+      long millis = (System.nanoTime() - start) / 1_000_000;
+      assertTrue(millis >= 250 && millis < 2000, "it took " + millis + " ms");
+      assertEquals("127.0.0.1", hostOf(dial.connectedTo()));
+      assertTrue(dial.hasEnded(), "the attempts that lost are closed");
+    }
+  }
+
+  @Test
+  void theNextIsNotTriedWhileTheFirstAccepts() throws Exception {
+    try (ServerSocket next =
+        new ServerSocket(server.port(), 5, InetAddress.getByName("127.0.0.2"))) {
+      Dial dial = dial("127.0.0.1", "127.0.0.2");
+
+      dial.open("app", USER).close();
+
+      assertEquals("127.0.0.1", hostOf(dial.connectedTo()));
+      next.setSoTimeout(10);
+      assertThrows(SocketTimeoutException.class, next::accept);
+    }
+  }
+
+  @Test
+  void whenAllRefuseTheReasonIsTold() {
+    Dial dial = dial("127.0.0.2", "127.0.0.3");
+
+    SQLException e = assertThrows(SQLException.class, () -> dial.open("app", USER));
+
+    assertInstanceOf(ConnectException.class, e.getCause());
+    assertTrue(dial.hasEnded());
+  }
+
+  @Test
+  void anAddressThatWasOfNoUseIsTriedLast() throws Exception {
+    Network network = network("127.0.0.1", "127.0.0.2", "127.0.0.3");
+
+    network.avoid(new InetSocketAddress(InetAddress.getLoopbackAddress(), 5432));
+
+    assertEquals(
+        List.of("127.0.0.2", "127.0.0.3", "127.0.0.1"),
+        network.find("pg", 5432).get().stream().map(NetworkTest::hostOf).toList());
+  }
+
+  @Test
+  void aNameThatIsGoneIsSaidToBeUnknown() {
+    Network network =
+        new Network(
+            workers,
+            host -> {
+              throw new UnknownHostException(host);
+            });
+    Dial dial = new Dial(name, null, network, () -> {});
+
+    SQLException e = assertThrows(SQLException.class, () -> dial.open("app", USER));
+
+    assertInstanceOf(UnknownHostException.class, e.getCause());
+  }
+
+  @Test
+  void callersThatWantTheSameNameShareOneLookUp() throws Exception {
+    Network network = hangingNetwork();
+    List<FutureTask<Connection>> logins = new ArrayList<>();
+    for (int i = 0; i < 5; i++) {
+      logins.add(inThread(new Dial(name, null, network, () -> {})));
+    }
+    await().atMost(SOON).until(() -> lookUps.get() == 1);
+
+    resolverAnswers.countDown();
+
+    for (FutureTask<Connection> login : logins) {
+      login.get(SOON.toSeconds(), SECONDS).close();
+    }
+    assertEquals(1, lookUps.get());
+  }
+
+  @Test
+  void aCutFreesWhoWaitsForALookUp() {
+    Dial dial = new Dial(name, null, hangingNetwork(), () -> {});
+    FutureTask<Connection> login = inThread(dial);
+    await().atMost(SOON).until(() -> lookUps.get() == 1);
+
+    dial.cut("the deadline has passed");
+
+    assertFails(login);
+    assertEquals(0, server.accepted());
+  }
+
+  @Test
+  void anInterruptFreesWhoWaitsForALookUpAndIsKept() throws Exception {
+    Dial dial = new Dial(name, null, hangingNetwork(), () -> {});
+    AtomicInteger interrupted = new AtomicInteger();
+    Thread thread =
+        new Thread(
+            () -> {
+              assertThrows(SQLException.class, () -> dial.open("app", USER));
+              interrupted.addAndGet(Thread.currentThread().isInterrupted() ? 1 : 0);
+            });
+    thread.start();
+    await().atMost(SOON).until(() -> lookUps.get() == 1);
+
+    thread.interrupt();
+
+    thread.join(SOON.toMillis());
+    assertEquals(1, interrupted.get());
+  }
+
+  /** The race of deadline against hand-over. */
+  @Test
+  void whatEndsAnOpeningDoesNotEndWhatWasHandedOver() throws Exception {
+    Dial dial = dial("127.0.0.1");
+    try (Connection connection = dial.open("app", USER)) {
+      assertTrue(dial.handOver());
+
+      dial.cutOpening("the deadline has passed");
+
+      assertTrue(connection.isValid(1));
+    }
+  }
+
+  @Test
+  void whatWasCutWhileItOpenedIsNotHandedOver() throws Exception {
+    Dial dial = dial("127.0.0.1");
+    dial.open("app", USER);
+
+    dial.cutOpening("the deadline has passed");
+
+    assertEquals(false, dial.handOver());
+    await().atMost(SOON).until(() -> server.connections() == 0);
+  }
+
+  @Test
+  void theLocalAddressIsBoundHere() throws Exception {
+    try (ServerSocket listener = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+      HostAndPort address = new HostAndPort("pg", listener.getLocalPort());
+      Dial dial = new Dial(address, null, network("127.0.0.1"), () -> {});
+      workers.execute(
+          () ->
+              assertThrows(
+                  SQLException.class,
+                  () ->
+                      dial.open("app", Map.of("user", "app", "localSocketAddress", "127.0.0.9"))));
+
+      try (Socket accepted = listener.accept()) {
+        assertEquals("127.0.0.9", accepted.getInetAddress().getHostAddress());
+      }
+    }
+  }
+
+  private Dial dial(String... addresses) {
+    return new Dial(name, null, network(addresses), () -> {});
+  }
+
+  private Network network(String... addresses) {
+    return new Network(
+        workers,
+        host -> {
+          InetAddress[] found = new InetAddress[addresses.length];
+          for (int i = 0; i < found.length; i++) {
+            found[i] = InetAddress.getByName(addresses[i]);
+          }
+          return found;
+        });
+  }
+
+  private Network hangingNetwork() {
+    return new Network(
+        workers,
+        host -> {
+          lookUps.incrementAndGet();
+          try {
+            resolverAnswers.await();
+          } catch (InterruptedException e) {
+            throw new UnknownHostException("the test is over");
+          }
+          return new InetAddress[] {InetAddress.getLoopbackAddress()};
+        });
+  }
+
+  private static FutureTask<Connection> inThread(Dial dial) {
+    FutureTask<Connection> login = new FutureTask<>(() -> dial.open("app", USER));
+    Thread thread = new Thread(login, "login");
+    thread.setDaemon(true);
+    thread.start();
+    return login;
+  }
+
+  private static void assertFails(FutureTask<Connection> login) {
+    ExecutionException e =
+        assertThrows(ExecutionException.class, () -> login.get(SOON.toSeconds(), SECONDS));
+    assertInstanceOf(SQLException.class, e.getCause());
+  }
+
+  private static String hostOf(@Nullable InetSocketAddress address) {
+    return address == null ? "nowhere" : address.getAddress().getHostAddress();
+  }
+
+  /** An address whose backlog is full, so that the kernel drops what else knocks. */
+  private static final class BlackHole implements AutoCloseable {
+    final String host;
+    private final ServerSocket full;
+    private final List<SocketChannel> knocking = new ArrayList<>();
+
+    BlackHole(String host, int port) throws IOException {
+      this.host = host;
+      full = new ServerSocket(port, 1, InetAddress.getByName(host));
+      for (int i = 0; i < 8; i++) {
+        SocketChannel channel = SocketChannel.open();
+        knocking.add(channel);
+        channel.configureBlocking(false);
+        channel.connect(full.getLocalSocketAddress());
+      }
+    }
+
+    @Override
+    public void close() throws IOException {
+      for (SocketChannel channel : knocking) {
+        channel.close();
+      }
+      full.close();
+    }
+  }
+}
