@@ -24,8 +24,8 @@ import org.postgresql.PGProperty;
  * How to reach a cluster and how to treat it: everything that a URL, a pool's properties, bean
  * setters or the {@linkplain #builder() builder} can say, read by one parser. Immutable.
  *
- * <p>Two equal configurations mean the same cluster in the same way; the driver shares one monitor
- * between them. {@link #toString()} leaves passwords out.
+ * <p>Two configurations that differ in passwords at most mean the same cluster in the same way; the
+ * driver shares one monitor between them. {@link #toString()} leaves passwords out.
  *
  * @param hosts where to start asking: at least one, in the order given
  * @param database the database that connections are for
@@ -128,6 +128,20 @@ public record RepmgrConfig(
 
   /** This configuration for another user: who connects, and who probes where nobody is named. */
   public RepmgrConfig withCredentials(@Nullable String newUser, @Nullable String newPassword) {
+    return with(newUser, newPassword, repmgrUser, repmgrPassword);
+  }
+
+  /** This configuration with somebody else to read {@code repmgr.nodes}. */
+  public RepmgrConfig withRepmgrCredentials(
+      @Nullable String newUser, @Nullable String newPassword) {
+    return with(user, password, newUser, newPassword);
+  }
+
+  private RepmgrConfig with(
+      @Nullable String newUser,
+      @Nullable String newPassword,
+      @Nullable String newRepmgrUser,
+      @Nullable String newRepmgrPassword) {
     return new RepmgrConfig(
         hosts,
         database,
@@ -135,8 +149,8 @@ public record RepmgrConfig(
         newPassword,
         targetServerType,
         repmgrDatabase,
-        repmgrUser,
-        repmgrPassword,
+        newRepmgrUser,
+        newRepmgrPassword,
         addressMap,
         failoverTimeout,
         steadyInterval,

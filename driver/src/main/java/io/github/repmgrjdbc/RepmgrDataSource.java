@@ -7,6 +7,7 @@ import java.sql.SQLException;
 import java.sql.SQLNonTransientException;
 import java.time.Duration;
 import java.util.Objects;
+import java.util.function.UnaryOperator;
 import java.util.logging.Logger;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
@@ -18,7 +19,10 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Set it up by its bean setters, by {@link #setUrl}, or from a {@link RepmgrConfig} and its
  * builder; what each parameter means stands in {@link RepmgrConfig}. The first call that needs the
- * cluster reads the set-up; after that it cannot be changed.
+ * cluster reads the set-up; after that only users and passwords can be changed: connections that
+ * are opened from then on use the new ones, and so do the probes, while those that are open stay.
+ * Where a pool passes user and password with each call, the probes use what the last call that
+ * succeeded has proved to be right.
  *
  * <p>It watches the cluster from its first use until it is closed. Without a listener it also stops
  * 30 s after its last connection has ended, until it is used again: a pool that made it by class
@@ -135,14 +139,15 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
     changing().database(database);
   }
 
-  /** Sets the connection's user. */
+  /** Sets the connection's user. May be changed at any time. */
   public void setUser(String user) {
-    setProperty(RepmgrConfig.USER, user);
+    setLogin(RepmgrConfig.USER, user, config -> config.withCredentials(user, config.password()));
   }
 
-  /** Sets the connection's password. */
+  /** Sets the connection's password. May be changed at any time. */
   public void setPassword(String password) {
-    setProperty(RepmgrConfig.PASSWORD, password);
+    setLogin(
+        RepmgrConfig.PASSWORD, password, config -> config.withCredentials(config.user(), password));
   }
 
   /** Sets which kind of node connections are for; {@code primary}. */
@@ -155,14 +160,20 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
     setProperty(RepmgrConfig.REPMGR_DATABASE, database);
   }
 
-  /** Sets who reads it; default the connection's user. */
+  /** Sets who reads it; default the connection's user. May be changed at any time. */
   public void setRepmgrUser(String user) {
-    setProperty(RepmgrConfig.REPMGR_USER, user);
+    setLogin(
+        RepmgrConfig.REPMGR_USER,
+        user,
+        config -> config.withRepmgrCredentials(user, config.repmgrPassword()));
   }
 
-  /** Sets that user's password; default the connection's. */
+  /** Sets that user's password; default the connection's. May be changed at any time. */
   public void setRepmgrPassword(String password) {
-    setProperty(RepmgrConfig.REPMGR_PASSWORD, password);
+    setLogin(
+        RepmgrConfig.REPMGR_PASSWORD,
+        password,
+        config -> config.withRepmgrCredentials(config.repmgrUser(), password));
   }
 
   /** Sets where to dial nodes, {@code n1=host:port,n2=host:port}; default none. */
@@ -275,10 +286,24 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
     return current;
   }
 
+  private void setLogin(String name, String value, UnaryOperator<RepmgrConfig> change) {
+    synchronized (setup) {
+      RepmgrConfig current = config;
+      if (current == null) {
+        setup.property(name, value);
+      } else {
+        RepmgrConfig changed = change.apply(current);
+        config = changed;
+        clusters.changeLogin(changed);
+      }
+    }
+  }
+
   private RepmgrConfig.Builder changing() {
     synchronized (setup) {
       if (config != null) {
-        throw new IllegalStateException("The data source is in use; it can no longer be changed");
+        throw new IllegalStateException(
+            "The data source is in use; only users and passwords can be changed now");
       }
       return setup;
     }

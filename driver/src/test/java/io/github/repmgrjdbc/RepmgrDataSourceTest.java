@@ -122,7 +122,7 @@ class RepmgrDataSourceTest {
   }
 
   @Test
-  void onceUsedItCannotBeChanged() throws SQLException {
+  void onceUsedItCannotBeChangedButForUsersAndPasswords() throws SQLException {
     dataSource.setUrl(url());
     assertEquals("RepmgrDataSource[not started]", dataSource.toString());
     ClusterView unused = dataSource.view();
@@ -131,7 +131,6 @@ class RepmgrDataSourceTest {
     assertThrows(IllegalStateException.class, () -> dataSource.setUrl(url()));
     assertThrows(IllegalStateException.class, () -> dataSource.setHosts("n2"));
     assertThrows(IllegalStateException.class, () -> dataSource.setDatabaseName("other"));
-    assertThrows(IllegalStateException.class, () -> dataSource.setUser("other"));
     assertThrows(IllegalStateException.class, () -> dataSource.setProbeTimeout("1s"));
     assertTrue(dataSource.toString().contains("jdbc:repmgr://" + server.address() + "/app"));
   }
@@ -142,7 +141,7 @@ class RepmgrDataSourceTest {
         RepmgrConfig.builder().url(url()).user("app").failoverTimeout(SOON).build();
     try (RepmgrDataSource fromConfig = new RepmgrDataSource(config)) {
       assertTrue(fromConfig.getConnection().isValid(1));
-      assertThrows(IllegalStateException.class, () -> fromConfig.setUser("other"));
+      assertThrows(IllegalStateException.class, () -> fromConfig.setHosts("other"));
     }
   }
 

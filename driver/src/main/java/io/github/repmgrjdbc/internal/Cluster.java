@@ -24,10 +24,12 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -71,6 +73,12 @@ final class Cluster implements AutoCloseable {
   private volatile Decision decision = Decision.NONE;
   private volatile boolean closed;
 
+  /** As whom the probes log in from now on. */
+  private volatile Login probing;
+
+  /** How many changes of that the monitor has not taken note of: what it says is of the past. */
+  private final AtomicInteger loginChanges = new AtomicInteger();
+
   /**
    * Starts watching.
    *
@@ -87,7 +95,7 @@ final class Cluster implements AutoCloseable {
     registry = new SocketRegistry(network, tasks::work);
     connector = new Connector(config.database(), registry, tasks);
     addressMap = new AddressMap(config);
-    Map<String, String> probeParameters = probeParameters(config);
+    probing = Login.ofProbes(config);
     monitor =
         new TopologyMonitor(
             config.hosts(),
@@ -96,7 +104,7 @@ final class Cluster implements AutoCloseable {
             config.probeTimeout(),
             new Resolver(config.hosts(), addressMap),
             address ->
-                new NodeProbe(address, config.repmgrDatabase(), () -> probeParameters, network),
+                new NodeProbe(address, config.repmgrDatabase(), this::probeParameters, network),
             tasks,
             this::decided);
     monitor.start(memory);
@@ -136,18 +144,22 @@ final class Cluster implements AutoCloseable {
   /**
    * Gives a connection to the primary; waits for one if need be.
    *
-   * @param user who connects, or null for pgJDBC's default
+   * @param asked the configuration it is asked with: this cluster's, but for passwords
+   * @param login who connects
    * @param loginTimeout how long all of it may take; zero: as long as the configuration's failover
    *     timeout and one more attempt
    */
-  Connection connect(@Nullable String user, @Nullable String password, Duration loginTimeout)
-      throws SQLException {
+  Connection connect(RepmgrConfig asked, Login login, Duration loginTimeout) throws SQLException {
     long start = tasks.nanoTime();
     boolean unlimited = loginTimeout.isZero();
     Duration failover = config.failoverTimeout();
     boolean shorter = !unlimited && loginTimeout.compareTo(failover) < 0;
     long giveUp = start + (shorter ? loginTimeout : failover).toNanos();
-    Map<String, String> parameters = parameters(config.driverProperties(), user, password);
+    Map<String, String> parameters = parameters(login);
+    Login offered = isOfProbes(login, asked) ? login : Login.ofProbes(asked);
+    if (!offered.equals(probing) && monitor.isRefused()) {
+      probeAs(offered);
+    }
     Duration retry = FIRST_RETRY;
     SQLException lastFailure = null;
     while (true) {
@@ -168,12 +180,16 @@ final class Cluster implements AutoCloseable {
               connector.open(
                   primary.address(), peerOf(primary.address()), term, parameters, deadline);
           if (!closed && term.equals(view.term())) {
+            if (login.equals(offered)) {
+              // It is right, whatever the probes had.
+              probing = login;
+            }
             return connection;
           }
           connection.close();
         } catch (SQLException e) {
           if (Observation.Failure.isIncurable(e)) {
-            throw Errors.refused(e, primary, config, user == null ? "nobody" : user);
+            throw Errors.refused(e, primary, config, login);
           }
           lastFailure = e;
           monitor.suspect(primary.address());
@@ -198,7 +214,7 @@ final class Cluster implements AutoCloseable {
       lock.lockInterruptibly();
       try {
         long left = until - tasks.nanoTime();
-        while (view.epoch() == epoch && !closed && left > 0 && decision.incurable() == null) {
+        while (view.epoch() == epoch && !closed && left > 0 && incurable() == null) {
           left = changed.awaitNanos(left);
         }
       } finally {
@@ -211,13 +227,31 @@ final class Cluster implements AutoCloseable {
   }
 
   private void failIfIncurable() throws SQLException {
-    Observation.Failure failure = decision.incurable();
+    Observation.Failure failure = incurable();
     if (failure != null) {
-      throw Errors.unreadable(
-          failure,
-          decision,
-          config,
-          config.repmgrUser() != null ? config.repmgrUser() : config.user());
+      throw Errors.unreadable(failure, decision, config, probing);
+    }
+  }
+
+  private Observation.@Nullable Failure incurable() {
+    return loginChanges.get() == 0 ? decision.incurable() : null;
+  }
+
+  /** Whether the probes log in as the same user, and have no password of their own. */
+  private boolean isOfProbes(Login login, RepmgrConfig asked) {
+    return asked.repmgrPassword() == null && Objects.equals(login.user(), probing.user());
+  }
+
+  /** Has the probes log in so from now on; what they were refused before counts no more. */
+  void probeAs(Login login) {
+    if (!login.equals(probing)) {
+      loginChanges.incrementAndGet();
+      probing = login;
+      monitor.loginChanged(
+          () -> {
+            loginChanges.decrementAndGet();
+            signalChange();
+          });
     }
   }
 
@@ -324,27 +358,17 @@ final class Cluster implements AutoCloseable {
     listenerThread.shutdown();
   }
 
-  private static Map<String, String> probeParameters(RepmgrConfig config) {
-    Map<String, String> parameters =
-        parameters(
-            config.driverProperties(),
-            config.repmgrUser() != null ? config.repmgrUser() : config.user(),
-            config.repmgrPassword() != null ? config.repmgrPassword() : config.password());
+  private Map<String, String> probeParameters() {
+    Map<String, String> parameters = parameters(probing);
     parameters.put(PGProperty.APPLICATION_NAME.getName(), "repmgr-jdbc monitor");
     return parameters;
   }
 
-  private static Map<String, String> parameters(
-      Map<String, String> passedThrough, @Nullable String user, @Nullable String password) {
-    Map<String, String> parameters = new HashMap<>(passedThrough);
+  private Map<String, String> parameters(Login login) {
+    Map<String, String> parameters = new HashMap<>(config.driverProperties());
     // Every server that repmgr 4 and later supports has it; it saves pgJDBC a round trip.
     parameters.putIfAbsent(PGProperty.ASSUME_MIN_SERVER_VERSION.getName(), "9.4");
-    if (user != null) {
-      parameters.put(PGProperty.USER.getName(), user);
-    }
-    if (password != null) {
-      parameters.put(PGProperty.PASSWORD.getName(), password);
-    }
+    login.putInto(parameters);
     return parameters;
   }
 

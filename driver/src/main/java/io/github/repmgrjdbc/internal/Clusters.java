@@ -17,12 +17,14 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The clusters of one owner, one for each configuration, shared by all who ask with it.
+ * The clusters of one owner, one for each configuration but for passwords, shared by all who ask
+ * with it.
  *
  * <p>They end when the owner closes them. Where nobody does (a driver has no end, a pool that made
- * its data source by class name never closes it), a cluster ends by itself: when it has had no
- * user, no open connection and no listener for {@link #IDLE}. It starts again when it is asked, and
- * remembers which primary it served last.
+ * its data source by class name never closes it), a cluster ends by itself: when it has had no user
+ * and no open connection for {@link #IDLE}, and no listener hears of it (listeners keep the one
+ * that was asked for last). It starts again when it is asked, and remembers which primary it served
+ * last.
  *
  * <p>Safe for use by several threads.
  */
@@ -39,6 +41,7 @@ public final class Clusters implements AutoCloseable {
       Caffeine.newBuilder().maximumSize(100).build();
 
   private final Duration idle;
+  private volatile @Nullable RepmgrConfig lastAsked;
   private volatile boolean closed;
 
   /** A cluster and how many calls are using it. */
@@ -85,15 +88,24 @@ public final class Clusters implements AutoCloseable {
   public Connection connect(
       RepmgrConfig config, @Nullable String user, @Nullable String password, Duration loginTimeout)
       throws SQLException {
+    Login login = new Login(user, password);
     while (true) {
       Shared entry = get(config);
       if (entry.enter()) {
         try {
-          return entry.cluster.connect(user, password, loginTimeout);
+          return entry.cluster.connect(config, login, loginTimeout);
         } finally {
           entry.leave();
         }
       }
+    }
+  }
+
+  /** The probes of that cluster, if it is watched, log in as this has it from now on. */
+  public void changeLogin(RepmgrConfig config) {
+    Shared entry = shared.get(withoutPasswords(config));
+    if (entry != null) {
+      entry.cluster.probeAs(Login.ofProbes(config));
     }
   }
 
@@ -136,29 +148,53 @@ public final class Clusters implements AutoCloseable {
 
   private Shared get(RepmgrConfig config) throws SQLException {
     if (!closed) {
-      Shared entry = shared.computeIfAbsent(config, this::start);
+      RepmgrConfig key = withoutPasswords(config);
+      lastAsked = key;
+      Shared entry = shared.computeIfAbsent(key, k -> start(k, config));
       // Looked at again: close() may have passed over what was not there yet.
       if (!closed) {
         return entry;
       }
-      shared.remove(config, entry);
+      shared.remove(key, entry);
       entry.cluster.close();
     }
     throw Errors.closed();
   }
 
-  private Shared start(RepmgrConfig config) {
-    Decision memory = memories.getIfPresent(config);
-    Shared entry =
-        new Shared(new Cluster(config, listeners, memory == null ? Decision.NONE : memory));
+  private Shared start(RepmgrConfig key, RepmgrConfig config) {
+    Shared entry = new Shared(new Cluster(config, listeners, memory(key)));
     entry.cluster.everySecond(
         () -> {
-          if (entry.endIfIdle(!listeners.isEmpty(), idle)) {
-            memories.put(config, entry.cluster.decision());
-            shared.remove(config, entry);
+          if (entry.endIfIdle(!listeners.isEmpty() && key.equals(lastAsked), idle)) {
+            memories.put(withoutUsers(key), entry.cluster.decision());
+            shared.remove(key, entry);
             entry.cluster.end();
           }
         });
     return entry;
+  }
+
+  /** What is known of that cluster: by the probes of another user, or of an earlier one. */
+  private Decision memory(RepmgrConfig key) {
+    RepmgrConfig cluster = withoutUsers(key);
+    for (Map.Entry<RepmgrConfig, Shared> other : shared.entrySet()) {
+      Decision known = other.getValue().cluster.decision();
+      if (known.term() != null && withoutUsers(other.getKey()).equals(cluster)) {
+        return known;
+      }
+    }
+    Decision remembered = memories.getIfPresent(cluster);
+    return remembered == null ? Decision.NONE : remembered;
+  }
+
+  /** A password may change while a cluster is watched; its users are apart, each with probes. */
+  private static RepmgrConfig withoutPasswords(RepmgrConfig config) {
+    return config
+        .withCredentials(config.user(), null)
+        .withRepmgrCredentials(config.repmgrUser(), null);
+  }
+
+  private static RepmgrConfig withoutUsers(RepmgrConfig config) {
+    return config.withCredentials(null, null).withRepmgrCredentials(null, null);
   }
 }

@@ -51,12 +51,12 @@ final class Errors {
 
   /** Every node that answered has refused the probe, in a way that waiting cannot cure. */
   static SQLException unreadable(
-      Failure failure, Decision decision, RepmgrConfig config, @Nullable String user) {
+      Failure failure, Decision decision, RepmgrConfig config, Login login) {
     return incurable(
         "Cannot read repmgr.nodes in database "
             + config.repmgrDatabase()
             + " as "
-            + (user == null ? "the operating system's user" : "user " + user)
+            + login
             + ". "
             + describe(decision.nodes())
             + cure(failure.sqlState()),
@@ -65,13 +65,13 @@ final class Errors {
   }
 
   /** The primary has refused the connection, in a way that waiting cannot cure. */
-  static SQLException refused(SQLException e, Node primary, RepmgrConfig config, String user) {
+  static SQLException refused(SQLException e, Node primary, RepmgrConfig config, Login login) {
     return incurable(
         primary.name()
             + " at "
             + primary.address()
             + ", the primary, gives "
-            + user
+            + login
             + " no connection to database "
             + config.database()
             + ": "

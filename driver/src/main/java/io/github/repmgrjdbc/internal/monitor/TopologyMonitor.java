@@ -53,6 +53,7 @@ public final class TopologyMonitor implements AutoCloseable {
     int question;
     @Nullable Long tableReadAt;
     boolean asking;
+    boolean outdated;
     boolean listening;
     Runnable cancelWait = () -> {};
 
@@ -136,6 +137,37 @@ public final class TopologyMonitor implements AutoCloseable {
         });
   }
 
+  /** Whether some node refuses the probes' login. Any thread may ask. */
+  public boolean isRefused() {
+    return observations.all().stream().anyMatch(TopologyMonitor::isRefused);
+  }
+
+  private static boolean isRefused(Observation observation) {
+    return observation.failure() != null && observation.failure().isOfLogin();
+  }
+
+  /**
+   * The probes log in with something else from now on: forgets which nodes refused what they had,
+   * and asks.
+   *
+   * @param done run, in a step, when that is so
+   */
+  public void loginChanged(Runnable done) {
+    tasks.step(
+        () -> {
+          for (Loop loop : loops.values()) {
+            loop.outdated = loop.asking;
+            Observation last = observations.get(loop.address);
+            if (last != null && isRefused(last)) {
+              observations.remove(loop.address);
+            }
+          }
+          decide();
+          done.run();
+          hurry();
+        });
+  }
+
   /** Ends all probes. */
   @Override
   public void close() {
@@ -209,6 +241,7 @@ public final class TopologyMonitor implements AutoCloseable {
       return;
     }
     loop.asking = true;
+    loop.outdated = false;
     suspects.remove(loop.address);
     long now = tasks.nanoTime();
     Long readAt = loop.tableReadAt;
@@ -228,7 +261,8 @@ public final class TopologyMonitor implements AutoCloseable {
               () -> {
                 cancelDeadline.run();
                 try {
-                  if (loops.get(loop.address) == loop) {
+                  if (loops.get(loop.address) == loop
+                      && !(loop.outdated && isRefused(observation))) {
                     observations.put(observation);
                     decide();
                   }

@@ -157,6 +157,11 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
       return false;
     }
 
+    /** Whether it is the user or the password that is refused. */
+    public boolean isOfLogin() {
+      return sqlState.startsWith("28") || sqlState.equals(REJECTED);
+    }
+
     /** Whether a server said so, or would not be understood, rather than the network. */
     boolean isAnswer() {
       return isIncurable || (!sqlState.isEmpty() && !sqlState.startsWith("08"));
