@@ -21,7 +21,7 @@ import org.postgresql.PGProperty;
  *
  * <p>Registers itself with {@link DriverManager}, by {@code META-INF/services} or when its class is
  * loaded. Connections with equal URL and properties share one monitor of the cluster; it ends 30 s
- * after the last of them.
+ * after the last of them, or when the driver is deregistered and none is open.
  *
  * <p>The parameters are those of {@link RepmgrConfig} and pgJDBC's. {@link #connect} waits up to
  * {@code failoverTimeout} for a primary, or up to {@link DriverManager#getLoginTimeout()} or the
@@ -36,7 +36,8 @@ public final class RepmgrDriver implements Driver {
 
   static {
     try {
-      DriverManager.registerDriver(new RepmgrDriver());
+      // A web application's driver is deregistered when the application ends: its threads end too.
+      DriverManager.registerDriver(new RepmgrDriver(), CLUSTERS::endUnused);
     } catch (SQLException e) {
       throw new ExceptionInInitializerError(e);
     }

@@ -380,11 +380,7 @@ final class Cluster implements AutoCloseable {
             10,
             TimeUnit.SECONDS,
             new LinkedBlockingQueue<>(),
-            task -> {
-              Thread thread = new Thread(task, name + " listeners");
-              thread.setDaemon(true);
-              return thread;
-            },
+            ThreadTasks.threads(name + " listeners"),
             new ThreadPoolExecutor.DiscardPolicy());
     executor.allowCoreThreadTimeOut(true);
     return executor;

@@ -38,7 +38,7 @@ public final class Clusters implements AutoCloseable {
 
   /** What ended clusters knew: a stale primary must not become acceptable by a pause. */
   private final Cache<RepmgrConfig, Decision> memories =
-      Caffeine.newBuilder().maximumSize(100).build();
+      Caffeine.newBuilder().maximumSize(100).executor(Runnable::run).build();
 
   private final Duration idle;
   private volatile @Nullable RepmgrConfig lastAsked;
@@ -63,6 +63,11 @@ public final class Clusters implements AutoCloseable {
     synchronized void leave() {
       users--;
       idleSince = System.nanoTime();
+    }
+
+    synchronized boolean endIfUnused() {
+      ended |= users == 0 && cluster.isIdle();
+      return ended;
     }
 
     synchronized boolean endIfIdle(boolean watched, Duration idle) {
@@ -135,6 +140,16 @@ public final class Clusters implements AutoCloseable {
     forEach(Cluster::forget);
   }
 
+  /** Ends what nobody uses, at once. */
+  public void endUnused() {
+    shared.forEach(
+        (key, entry) -> {
+          if (entry.endIfUnused()) {
+            end(key, entry);
+          }
+        });
+  }
+
   @Override
   public void close() {
     closed = true;
@@ -166,12 +181,16 @@ public final class Clusters implements AutoCloseable {
     entry.cluster.everySecond(
         () -> {
           if (entry.endIfIdle(!listeners.isEmpty() && key.equals(lastAsked), idle)) {
-            memories.put(withoutUsers(key), entry.cluster.decision());
-            shared.remove(key, entry);
-            entry.cluster.end();
+            end(key, entry);
           }
         });
     return entry;
+  }
+
+  private void end(RepmgrConfig key, Shared entry) {
+    memories.put(withoutUsers(key), entry.cluster.decision());
+    shared.remove(key, entry);
+    entry.cluster.end();
   }
 
   /** What is known of that cluster: by the probes of another user, or of an earlier one. */

@@ -91,11 +91,18 @@ public final class ThreadTasks implements Tasks, AutoCloseable {
     };
   }
 
-  private static ThreadFactory threads(String name) {
+  /**
+   * Makes daemons that keep nothing of whoever happened to be the first to need one: an
+   * application's class loader must not live on in the driver's threads.
+   *
+   * @param name what the threads' names begin with
+   */
+  public static ThreadFactory threads(String name) {
     AtomicInteger number = new AtomicInteger();
     return task -> {
-      Thread thread = new Thread(task, name + " " + number.incrementAndGet());
+      Thread thread = new Thread(null, task, name + " " + number.incrementAndGet(), 0, false);
       thread.setDaemon(true);
+      thread.setContextClassLoader(ThreadTasks.class.getClassLoader());
       return thread;
     };
   }
