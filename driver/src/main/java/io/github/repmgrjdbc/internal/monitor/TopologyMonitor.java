@@ -55,6 +55,7 @@ public final class TopologyMonitor implements AutoCloseable {
     boolean asking;
     boolean outdated;
     boolean listening;
+    boolean lastListenFailed;
     Runnable cancelWait = () -> {};
 
     Loop(HostAndPort address, Probe probe) {
@@ -295,19 +296,25 @@ public final class TopologyMonitor implements AutoCloseable {
       Duration soFar = Duration.ofNanos(tasks.nanoTime() - since);
       Duration wait = suspects.contains(loop.address) ? Duration.ZERO : pace.hunting(soFar);
       loop.cancelWait = tasks.stepAfter(wait, () -> ask(loop));
-    } else if (isPrimary(loop.address) && last != null && last.answer() != null) {
+    } else if (isPrimary(loop.address)
+        && last != null
+        && last.answer() != null
+        && !loop.lastListenFailed) {
       loop.listening = true;
       Duration wait = pace.steady();
       tasks.work(
           () -> {
-            loop.probe.listen(wait);
+            boolean ended = loop.probe.listen(wait);
             tasks.step(
                 () -> {
                   loop.listening = false;
+                  loop.lastListenFailed = ended;
                   ask(loop);
                 });
           });
     } else {
+      // Also a primary that answers but then ends the connection: no login after login.
+      loop.lastListenFailed = false;
       loop.cancelWait = tasks.stepAfter(pace.steady(), () -> ask(loop));
     }
   }

@@ -294,13 +294,13 @@ public final class NodeProbe implements Probe {
   }
 
   @Override
-  public void listen(Duration atMost) {
+  public boolean listen(Duration atMost) {
     Session open = session;
     long end = System.nanoTime() + atMost.toNanos();
     while (open != null && !awake && !closed) {
       long left = Duration.ofNanos(end - System.nanoTime()).toMillis();
       if (left <= 0) {
-        return;
+        return false;
       }
       try {
         open.connection
@@ -308,9 +308,10 @@ public final class NodeProbe implements Probe {
             .getNotifications((int) Math.min(left, SLICE.toMillis()));
       } catch (SQLException e) {
         disconnect();
-        return;
+        return true;
       }
     }
+    return open == null;
   }
 
   @Override

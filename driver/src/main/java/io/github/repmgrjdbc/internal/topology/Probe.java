@@ -16,8 +16,10 @@ public interface Probe extends AutoCloseable {
   /**
    * Waits until the time has passed, the connection has ended, or somebody calls {@link #wake}. A
    * server that dies closes its connections: this is how that is noticed between two questions.
+   *
+   * @return whether the connection has ended
    */
-  void listen(Duration atMost);
+  boolean listen(Duration atMost);
 
   /** Ends a {@link #listen} soon. */
   void wake();

@@ -86,6 +86,18 @@ class TopologyMonitorTest {
   }
 
   @Test
+  void aPrimaryThatEndsTheConnectionAfterEachAnswerIsNotHammered() {
+    startSteady();
+    node(1).hangsUp = true;
+    tasks.pass(STEADY);
+    int before = node(1).asked;
+    tasks.pass(STEADY.multipliedBy(10));
+    int asked = node(1).asked - before;
+    assertTrue(asked >= 10 && asked <= 30, "asked " + asked + " times");
+    assertServes(1);
+  }
+
+  @Test
   void promotionIsSeenWithinOneHuntingInterval() {
     startSteady();
     node(1).dies();
@@ -298,6 +310,7 @@ class TopologyMonitorTest {
     @Nullable Observation failure;
     @Nullable RuntimeException bug;
     private boolean hanging;
+    private boolean hangsUp;
     private boolean busy;
     private Duration delay = Duration.ZERO;
     private int timeline;
@@ -360,8 +373,11 @@ class TopologyMonitorTest {
     }
 
     @Override
-    public void listen(Duration atMost) {
-      block(atMost);
+    public boolean listen(Duration atMost) {
+      if (!hangsUp) {
+        block(atMost);
+      }
+      return hangsUp || failure != null;
     }
 
     /** A probe is one connection: only one thing may go on there at a time. */
