@@ -11,6 +11,7 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.net.SocketTimeoutException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -45,10 +46,34 @@ public final class FakeServer implements AutoCloseable {
     SILENT,
     /** Does not answer a login; sessions that are open go on. */
     HANG_IN_LOGIN,
+    /** Agrees to TLS, and says nothing more. */
+    HANG_IN_TLS,
+    /** Answers a login with a message that never ends, one byte every 100 ms. */
+    TRICKLE_IN_LOGIN,
+    /** Closes each connection as soon as it has accepted it. */
+    CLOSE_AT_ONCE,
+    /** Answers a login with what is not PostgreSQL's protocol. */
+    RUBBISH,
+    /** Answers a login with an error message of 2 GB, of which nothing comes. */
+    ABSURD_LOGIN,
+    /** Answers a login with an error message of negative length. */
+    NEGATIVE_LOGIN,
     /** Closes the connection in the middle of a row. */
     CLOSE_IN_ANSWER,
-    /** Answers a login with what is not PostgreSQL's protocol. */
-    RUBBISH
+    /** Sends a row that never ends, one byte every 100 ms. */
+    TRICKLE_IN_ANSWER,
+    /** Sends what is not PostgreSQL's protocol instead of rows. */
+    RUBBISH_IN_ANSWER,
+    /** Sends a row with a value of negative length. */
+    NEGATIVE_LENGTH,
+    /** Sends a row with a value of 2 GB, of which nothing comes. */
+    ABSURD_LENGTH,
+    /** Sends rows in which every value is {@code abc}. */
+    WRONG_TYPES,
+    /** Sends rows in which every value is NULL. */
+    NULLS,
+    /** Sends no rows. */
+    NO_ROWS
   }
 
   /** How a client left. */
@@ -209,7 +234,17 @@ public final class FakeServer implements AutoCloseable {
   /** Dies: its sessions end, and its port refuses. */
   public void kill() {
     close(listener);
+    endSessions();
+  }
+
+  /** Closes the connections that are open now, without a word. */
+  public void endSessions() {
     sessions.forEach(session -> close(session.socket));
+  }
+
+  /** Sends all who are logged in the beginning of a message, and leaves it at that. */
+  public void sendHalfAMessage() {
+    sessions.stream().filter(session -> session.loggedIn).forEach(Session::sendHalfAMessage);
   }
 
   /** Listens on its old port again. */
@@ -315,6 +350,10 @@ public final class FakeServer implements AutoCloseable {
         return;
       }
       accepted.incrementAndGet();
+      if (mode == Mode.CLOSE_AT_ONCE) {
+        close(socket);
+        continue;
+      }
       try {
         Session session = new Session(socket);
         sessions.add(session);
@@ -439,8 +478,12 @@ public final class FakeServer implements AutoCloseable {
         return false;
       }
       while (code == SSL_REQUEST || code == GSS_REQUEST) {
-        out.writeByte('N');
+        out.writeByte(mode == Mode.HANG_IN_TLS ? 'S' : 'N');
         out.flush();
+        if (mode == Mode.HANG_IN_TLS) {
+          while (in.read() >= 0) {}
+          throw new EOFException();
+        }
         length = in.readInt();
         code = in.readInt();
         awaitVoice();
@@ -457,6 +500,23 @@ public final class FakeServer implements AutoCloseable {
       if (mode == Mode.HANG_IN_LOGIN) {
         in.readByte();
         throw new IOException("nothing may come while a login hangs");
+      }
+      if (mode == Mode.TRICKLE_IN_LOGIN) {
+        out.writeByte('R');
+        trickle();
+      }
+      if (mode == Mode.ABSURD_LOGIN) {
+        out.writeByte('E');
+        out.writeInt(Integer.MAX_VALUE);
+        out.flush();
+        in.readByte();
+      }
+      if (mode == Mode.NEGATIVE_LOGIN) {
+        out.writeByte('E');
+        out.writeInt(-5);
+        out.writeInt(0);
+        out.flush();
+        in.readByte();
       }
       String error = loginError;
       if (error != null) {
@@ -675,29 +735,75 @@ public final class FakeServer implements AutoCloseable {
         out.flush();
         return;
       }
-      if (mode == Mode.CLOSE_IN_ANSWER) {
-        out.writeByte('D');
-        out.writeInt(1000);
-        out.writeShort(5);
-        out.flush();
-        throw new IOException("closed in the middle of an answer, as the script has it");
-      }
-      for (List<String> row : result.rows) {
-        message(
-            'D',
-            m -> {
-              m.writeShort(row.size());
-              for (String value : row) {
-                byte[] bytes = value.getBytes(StandardCharsets.UTF_8);
-                m.writeInt(bytes.length);
-                m.write(bytes);
-              }
-            });
+      Mode now = result.rows.isEmpty() ? Mode.NORMAL : mode;
+      switch (now) {
+        case CLOSE_IN_ANSWER -> {
+          out.writeByte('D');
+          out.writeInt(1000);
+          out.writeShort(5);
+          out.flush();
+          throw new IOException("closed in the middle of an answer, as the script has it");
+        }
+        case TRICKLE_IN_ANSWER -> {
+          out.writeByte('D');
+          trickle();
+        }
+        case RUBBISH_IN_ANSWER -> out.writeBytes("rubbish");
+        case NEGATIVE_LENGTH, ABSURD_LENGTH -> {
+          int length = now == Mode.NEGATIVE_LENGTH ? -7 : Integer.MAX_VALUE;
+          out.writeByte('D');
+          out.writeInt(length == -7 ? 10 : length);
+          out.writeShort(1);
+          out.writeInt(length);
+        }
+        case NO_ROWS -> {}
+        default -> result.rows.forEach(row -> row(row, now));
       }
       if (result.tag.isEmpty()) {
         message('I', m -> {});
       } else {
         message('C', m -> text(m, result.tag));
+      }
+    }
+
+    private void row(List<String> row, Mode mode) {
+      message(
+          'D',
+          m -> {
+            m.writeShort(row.size());
+            for (String value : row) {
+              String told = mode == Mode.WRONG_TYPES ? "abc" : value;
+              byte[] bytes = told.getBytes(StandardCharsets.UTF_8);
+              m.writeInt(mode == Mode.NULLS ? -1 : bytes.length);
+              m.write(bytes, 0, mode == Mode.NULLS ? 0 : bytes.length);
+            }
+          });
+    }
+
+    /** Goes on with a message that has just begun, until the client leaves. */
+    private void trickle() throws IOException {
+      out.writeInt(1_000_000);
+      socket.setSoTimeout(100);
+      while (true) {
+        out.writeByte(1);
+        out.flush();
+        try {
+          if (in.read() < 0) {
+            throw new EOFException();
+          }
+        } catch (SocketTimeoutException e) {
+          // Still there.
+        }
+      }
+    }
+
+    private synchronized void sendHalfAMessage() {
+      try {
+        out.writeByte('N');
+        out.writeInt(1000);
+        out.flush();
+      } catch (IOException e) {
+        // The client has gone.
       }
     }
 
