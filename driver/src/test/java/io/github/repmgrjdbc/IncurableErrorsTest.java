@@ -1,0 +1,181 @@
+package io.github.repmgrjdbc;
+
+import static org.awaitility.Awaitility.await;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.repmgrjdbc.FakeServer.Mode;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What waiting cannot cure fails at once; everything else waits. A table by SQLSTATE. */
+@Timeout(value = 30, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class IncurableErrorsTest {
+
+  private static final Duration SOON = Duration.ofSeconds(4);
+
+  /** So short that waiting for it costs little. */
+  private static final Duration SHORT = Duration.ofMillis(400);
+
+  private final FakeServer n1 = new FakeServer(1);
+  private final FakeServer n2 = new FakeServer(2).standby(1, 1);
+  private final FakeServer n3 = new FakeServer(3).standby(1, 1);
+  private final List<FakeServer> nodes = List.of(n1, n2, n3);
+  private final RepmgrDataSource dataSource = new RepmgrDataSource();
+
+  @BeforeEach
+  void introduce() {
+    FakeServer.introduce(1, n1, n2, n3);
+    dataSource.setHosts(n1.address() + "," + n2.address() + "," + n3.address());
+    dataSource.setDatabaseName("app");
+    dataSource.setUser("app");
+    dataSource.setRepmgrUser("monitor");
+    dataSource.setHuntInterval("10ms");
+    dataSource.setSteadyInterval("100ms");
+    dataSource.setProbeTimeout("200ms");
+    dataSource.setFailoverTimeout("5s");
+  }
+
+  @AfterEach
+  void closeAll() {
+    dataSource.close();
+    nodes.forEach(FakeServer::close);
+  }
+
+  // ---- at once -------------------------------------------------------------------------------
+
+  @ParameterizedTest
+  @ValueSource(strings = {"28P01", "28000", "3D000", "42501"})
+  void whatEveryLoginIsRefusedForAndWaitingCannotCureFailsAtOnce(String sqlState) {
+    nodes.forEach(node -> node.failLogins(sqlState));
+
+    assertFailsAtOnce(sqlState, "refused by the script with " + sqlState);
+  }
+
+  /** 42P01, 3F000 and 42883: the database is there, but repmgr is not, or is another version. */
+  @ParameterizedTest
+  @ValueSource(strings = {"42501", "42P01", "3F000", "42883"})
+  void whatEveryQueryIsRefusedForAndWaitingCannotCureFailsAtOnce(String sqlState) {
+    nodes.forEach(node -> node.failQueries(sqlState));
+
+    assertFailsAtOnce(sqlState, "refused by the script with " + sqlState);
+  }
+
+  @Test
+  void tlsThatNoServerHasFailsAtOnce() {
+    dataSource.setProperty("sslmode", "require");
+
+    assertFailsAtOnce("08004", "does not support SSL");
+  }
+
+  @Test
+  void nodesThatDoNotAnswerAreNoReasonToWait() {
+    n1.kill();
+    n2.mode(Mode.SILENT);
+    n3.failLogins("28P01");
+
+    assertFailsAtOnce("28P01", "no answer within 200 ms");
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"28P01", "28000", "3D000", "42501"})
+  void whatTheApplicationsLoginIsRefusedForFailsAtOnceToo(String sqlState) throws Exception {
+    await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
+    n1.failLogins(sqlState);
+
+    assertFailsAtOnce(sqlState, "refused by the script with " + sqlState);
+  }
+
+  private void assertFailsAtOnce(String sqlState, String part) {
+    long start = System.nanoTime();
+    SQLException e = assertThrows(SQLException.class, dataSource::getConnection);
+    Duration took = Duration.ofNanos(System.nanoTime() - start);
+
+    assertEquals(sqlState, e.getSQLState(), e.getMessage());
+    assertTrue(String.valueOf(e.getMessage()).contains(part), e.getMessage());
+    // The failover timeout is longer.
+    assertTrue(took.compareTo(SOON) < 0, "it took " + took);
+  }
+
+  // ---- waited out ----------------------------------------------------------------------------
+
+  @ParameterizedTest
+  @ValueSource(strings = {"53300", "57P03", "57P01", "57P02", "53200", "XX000", "40001"})
+  void whatEveryLoginIsRefusedForAndWaitingMayCureIsWaitedOut(String sqlState) {
+    nodes.forEach(node -> node.failLogins(sqlState));
+
+    assertIsWaitedOut("refused by the script with " + sqlState);
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"53300", "57P03", "57P01", "57P02", "53200", "XX000", "40001"})
+  void whatEveryQueryIsRefusedForAndWaitingMayCureIsWaitedOut(String sqlState) {
+    nodes.forEach(node -> node.failQueries(sqlState));
+
+    assertIsWaitedOut("refused by the script with " + sqlState);
+  }
+
+  @Test
+  void silenceIsWaitedOut() {
+    nodes.forEach(node -> node.mode(Mode.SILENT));
+
+    assertIsWaitedOut("no answer within 200 ms");
+  }
+
+  @Test
+  void refusedConnectionsAreWaitedOut() {
+    nodes.forEach(FakeServer::kill);
+
+    assertIsWaitedOut("Connection refused");
+  }
+
+  @Test
+  void recoveryOnAllNodesIsWaitedOut() {
+    n1.standby(0, 1);
+
+    assertIsWaitedOut("n1 at " + n1.address() + ": standby, up, in recovery");
+  }
+
+  @ParameterizedTest
+  @CsvSource({"28P01, 57P03", "3D000, 53300", "42501, 57P01"})
+  void oneNodeThatMayRecoverIsReasonToWait(String incurable, String curable) {
+    n1.failLogins(curable);
+    Stream.of(n2, n3).forEach(node -> node.failLogins(incurable));
+
+    assertIsWaitedOut("refused by the script with " + curable);
+    assertIsWaitedOut("refused by the script with " + incurable);
+  }
+
+  @Test
+  void oneNodeThatAnswersIsReasonToWait() {
+    n1.failLogins("28P01");
+    n2.failLogins("28P01");
+
+    assertIsWaitedOut("n3 at " + n3.address() + ": standby, up, follows n1");
+  }
+
+  private void assertIsWaitedOut(String part) {
+    if (dataSource.toString().contains("not started")) {
+      dataSource.setFailoverTimeout(SHORT.toMillis() + "ms");
+    }
+    long start = System.nanoTime();
+    SQLException e = assertThrows(SQLException.class, dataSource::getConnection);
+    Duration took = Duration.ofNanos(System.nanoTime() - start);
+
+    assertInstanceOf(NoSuitableNodeException.class, e);
+    assertEquals("08001", e.getSQLState());
+    assertTrue(String.valueOf(e.getMessage()).contains(part), e.getMessage());
+    assertTrue(took.compareTo(SHORT) >= 0 && took.compareTo(SOON) < 0, "it took " + took);
+  }
+}
