@@ -25,12 +25,14 @@ import java.util.function.Consumer;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import javax.net.SocketFactory;
+import org.awaitility.core.ConditionFactory;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Every way in which one server may be bad, and what the driver makes of the others. */
 @Timeout(value = 30, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
@@ -137,7 +139,7 @@ class HostileServersTest {
   void whatStrikesAStandbyDisturbsNobody(Badness badness) throws Exception {
     RepmgrDataSource dataSource = dataSource("probeTimeout=300ms", n1, n2, n3);
     Connection before = dataSource.getConnection();
-    await().atMost(SOON).until(() -> stateOf(dataSource, 3) == State.UP);
+    soon().until(() -> stateOf(dataSource, 3) == State.UP);
     List<ClusterView> without = new CopyOnWriteArrayList<>();
     dataSource.addListener(
         (was, is) -> {
@@ -148,12 +150,12 @@ class HostileServersTest {
 
     badness.strike(n3);
 
-    await().atMost(SOON).until(() -> stateOf(dataSource, 3) != State.UP);
+    soon().until(() -> stateOf(dataSource, 3) != State.UP);
     assertMet(badness, node(dataSource, 3).detail());
     assertEquals(n1.port(), portOf(dataSource.getConnection()));
     assertEquals(n1.port(), portOf(before));
     badness.heal(n3);
-    await().atMost(SOON).until(() -> stateOf(dataSource, 3) == State.UP);
+    soon().until(() -> stateOf(dataSource, 3) == State.UP);
     assertEquals(List.of(), without);
   }
 
@@ -163,7 +165,7 @@ class HostileServersTest {
   void whatStrikesThePrimaryDoesNotHideItsSuccessor(Badness badness) throws Exception {
     RepmgrDataSource dataSource = dataSource("probeTimeout=300ms", n1, n2, n3);
     dataSource.getConnection().close();
-    await().atMost(SOON).until(() -> stateOf(dataSource, 3) == State.UP);
+    soon().until(() -> stateOf(dataSource, 3) == State.UP);
 
     badness.strike(n1);
     FutureTask<Connection> next = new FutureTask<>(dataSource::getConnection);
@@ -179,7 +181,7 @@ class HostileServersTest {
     Duration took = Duration.ofNanos(System.nanoTime() - start);
     assertTrue(took.compareTo(Duration.ofSeconds(1)) < 0, "it took " + took);
     badness.heal(n1);
-    await().atMost(SOON).until(() -> stateOf(dataSource, 1) == State.SUPERSEDED);
+    soon().until(() -> stateOf(dataSource, 1) == State.SUPERSEDED);
     assertEquals(n2.port(), portOf(dataSource.getConnection()));
   }
 
@@ -193,7 +195,7 @@ class HostileServersTest {
 
     badness.strike(n1);
 
-    await().atMost(SOON).until(() -> dataSource.view().primary().isEmpty());
+    soon().until(() -> dataSource.view().primary().isEmpty());
     long start = System.nanoTime();
     SQLException e = assertThrows(NoSuitableNodeException.class, dataSource::getConnection);
     Duration took = Duration.ofNanos(System.nanoTime() - start);
@@ -204,7 +206,7 @@ class HostileServersTest {
     assertMet(badness, message.substring(said));
     assertTrue(n1.connections() <= 5, n1.connections() + " connections are open to it");
     badness.heal(n1);
-    await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
+    soon().until(() -> dataSource.view().primary().isPresent());
     assertEquals(n1.port(), portOf(dataSource.getConnection()));
   }
 
@@ -213,13 +215,13 @@ class HostileServersTest {
   void aPrimaryThatStopsInTheMiddleOfAMessageIsAskedAnew() throws Exception {
     RepmgrDataSource dataSource = dataSource("probeTimeout=300ms&steadyInterval=500ms", n1, n2, n3);
     dataSource.getConnection().close();
-    await().atMost(SOON).until(() -> n1.users().equals(List.of("monitor")));
+    soon().until(() -> n1.users().equals(List.of("monitor")));
     int before = n1.accepted();
 
     n1.sendHalfAMessage();
 
-    await().atMost(SOON).until(() -> n1.accepted() > before);
-    await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
+    soon().until(() -> n1.accepted() > before);
+    soon().until(() -> dataSource.view().primary().isPresent());
     assertEquals(n1.port(), portOf(dataSource.getConnection()));
   }
 
@@ -241,6 +243,49 @@ class HostileServersTest {
     assertTrue(took.compareTo(ONE_PROBE) < 0, "it took " + took);
   }
 
+  // ---- nodes of two clusters among the seeds -------------------------------------------------
+
+  /** Clusters number their nodes alike, and whose address comes first must not matter. */
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void aStandbyOfAnotherClusterDoesNotHideThePrimaryOfTheSameId(boolean first) throws Exception {
+    FakeServer[] twins = twins(first);
+    FakeServer foreign = twins[0].systemIdentifier(4242).standby(2, 1);
+    FakeServer primary = twins[1];
+    FakeServer.introduce(2, foreign, bad);
+    FakeServer.introduce(1, primary, n2, n3);
+    RepmgrDataSource dataSource = dataSource("failoverTimeout=2s", foreign, n3, n2, primary);
+
+    assertEquals(primary.port(), portOf(dataSource.getConnection()));
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void primariesOfTwoClustersAreNobodysChoiceAlsoIfTheirIdIsTheSame(boolean first)
+      throws Exception {
+    FakeServer[] twins = twins(first);
+    FakeServer foreign = twins[0].systemIdentifier(4242);
+    FakeServer primary = twins[1];
+    FakeServer.introduce(1, foreign);
+    FakeServer.introduce(1, primary, n2, n3);
+    RepmgrDataSource dataSource = dataSource("failoverTimeout=1500ms", foreign, n3, n2, primary);
+
+    SQLException e = assertThrows(NoSuitableNodeException.class, dataSource::getConnection);
+
+    assertTrue(String.valueOf(e.getMessage()).contains("several database clusters"), e.toString());
+  }
+
+  /** Two nodes of one id; the first one's address comes first in the order of addresses, or not. */
+  private FakeServer[] twins(boolean first) {
+    FakeServer a = new FakeServer(1);
+    FakeServer b = new FakeServer(1);
+    toClose.addAll(List.of(a, b));
+    boolean inOrder = a.address().toString().compareTo(b.address().toString()) < 0;
+    return inOrder == first ? new FakeServer[] {a, b} : new FakeServer[] {b, a};
+  }
+
+  // ---- what is worse than an exception -------------------------------------------------------
+
   /** A class that is missing, or no memory left: what is thrown need not be an exception. */
   @Test
   void anErrorThrownWhileConnectingEndsNoProbe() throws Exception {
@@ -248,21 +293,21 @@ class HostileServersTest {
         dataSource("socketFactory=" + FailingSocketFactory.class.getName(), n1, n2, n3);
     dataSource.setLoginTimeout(1);
     dataSource.getConnection().close();
-    await().atMost(SOON).until(() -> stateOf(dataSource, 3) == State.UP);
+    soon().until(() -> stateOf(dataSource, 3) == State.UP);
     FailingSocketFactory.fails = true;
     try {
       SQLException e = assertThrows(SQLException.class, dataSource::getConnection);
       assertTrue(String.valueOf(e.getMessage()).contains("as this test has it"), e.getMessage());
       n1.endSessions();
       n3.endSessions();
-      await().atMost(SOON).until(() -> stateOf(dataSource, 1) == State.SILENT);
-      await().atMost(SOON).until(() -> stateOf(dataSource, 3) == State.SILENT);
+      soon().until(() -> stateOf(dataSource, 1) == State.SILENT);
+      soon().until(() -> stateOf(dataSource, 3) == State.SILENT);
     } finally {
       FailingSocketFactory.fails = false;
     }
 
     assertEquals(n1.port(), portOf(dataSource.getConnection()));
-    await().atMost(SOON).until(() -> stateOf(dataSource, 3) == State.UP);
+    soon().until(() -> stateOf(dataSource, 3) == State.UP);
   }
 
   /** Makes sockets, or fails as badly as it can. */
@@ -300,6 +345,10 @@ class HostileServersTest {
   }
 
   // ---- helpers -------------------------------------------------------------------------------
+
+  private static ConditionFactory soon() {
+    return await().atMost(SOON).pollInterval(Duration.ofMillis(10));
+  }
 
   private static void assertMet(Badness badness, String text) {
     assertTrue(badness.met.matcher(text).find(), text);
