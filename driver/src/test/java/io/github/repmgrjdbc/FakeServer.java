@@ -187,6 +187,12 @@ public final class FakeServer implements AutoCloseable {
                 List.copyOf(table)));
   }
 
+  /** It is another node from now on: that one has moved here. */
+  public FakeServer nodeId(int id) {
+    return change(
+        s -> new State(id, s.inRecovery, s.timeline, s.systemIdentifier, s.upstreamId, s.table));
+  }
+
   /** It belongs to another database cluster from now on. */
   public FakeServer systemIdentifier(long identifier) {
     return change(
