@@ -18,8 +18,11 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Future;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -113,6 +116,7 @@ public final class FakeServer implements AutoCloseable {
   private final AtomicInteger nextPid = new AtomicInteger(1000);
   private final int port;
   private volatile ServerSocket listener;
+  private volatile Future<?> accepting = CompletableFuture.completedFuture(null);
   private volatile State state;
   private volatile Mode mode = Mode.NORMAL;
   private volatile @Nullable String loginError;
@@ -240,6 +244,14 @@ public final class FakeServer implements AutoCloseable {
   /** Dies: its sessions end, and its port refuses. */
   public void kill() {
     close(listener);
+    try {
+      // Until the accepting thread has noticed, the system keeps the port.
+      accepting.get();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    } catch (ExecutionException e) {
+      throw new IllegalStateException(e);
+    }
     endSessions();
   }
 
@@ -338,9 +350,14 @@ public final class FakeServer implements AutoCloseable {
   private ServerSocket listen(int at) {
     try {
       ServerSocket socket = new ServerSocket();
-      socket.setReuseAddress(true);
-      socket.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), at), 50);
-      threads.execute(() -> accept(socket));
+      try {
+        socket.setReuseAddress(true);
+        socket.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), at), 50);
+      } catch (IOException e) {
+        socket.close();
+        throw e;
+      }
+      accepting = threads.submit(() -> accept(socket));
       return socket;
     } catch (IOException e) {
       throw new UncheckedIOException(e);
