@@ -76,16 +76,20 @@ public final class Connector {
         throw new SQLException(dial.cutReason());
       }
       return connection;
-    } catch (SQLException e) {
+    } catch (SQLException | RuntimeException e) {
       String cut = dial.cutReason();
       if (connection != null) {
         close(connection);
       }
       dial.cut("the connection was not established");
       registry.withdraw(dial);
-      throw cut == null
-          ? e
-          : new SQLException("The connection to " + address + " was cut: " + cut, "08001", e);
+      if (cut != null) {
+        throw new SQLException("The connection to " + address + " was cut: " + cut, "08001", e);
+      }
+      throw e instanceof SQLException failure
+          ? failure
+          // pgJDBC's, of an answer that makes no sense.
+          : new SQLException("The connection to " + address + " failed: " + e, "08001", e);
     } finally {
       watch.end();
     }

@@ -251,10 +251,8 @@ public final class TopologyMonitor implements AutoCloseable {
     if (readTable) {
       loop.tableReadAt = now;
     }
-    String late = "no answer within " + probeTimeout.toMillis() + " ms";
     int question = ++loop.question;
-    Runnable cancelDeadline =
-        tasks.stepAfter(probeTimeout, () -> tasks.work(() -> loop.probe.cut(question, late)));
+    Runnable cancelDeadline = cutAfter(probeTimeout, loop);
     tasks.work(
         () -> {
           Observation observation = ask(loop, question, readTable);
@@ -276,11 +274,17 @@ public final class TopologyMonitor implements AutoCloseable {
         });
   }
 
+  private Runnable cutAfter(Duration atMost, Loop loop) {
+    int question = loop.question;
+    String late = "no answer within " + probeTimeout.toMillis() + " ms";
+    return tasks.stepAfter(atMost, () -> tasks.work(() -> loop.probe.cut(question, late)));
+  }
+
   /** A bug in there, or in a socket factory of the user's, must not end the loop. */
   private static Observation ask(Loop loop, int question, boolean readTable) {
     try {
       return loop.probe.ask(question, readTable);
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | Error e) {
       return Observation.failed(loop.address, null, "the probe failed: " + e);
     }
   }
@@ -302,11 +306,15 @@ public final class TopologyMonitor implements AutoCloseable {
         && !loop.lastListenFailed) {
       loop.listening = true;
       Duration wait = pace.steady();
+      int question = ++loop.question;
+      // Half a message would keep it for ever.
+      Runnable cancelDeadline = cutAfter(wait.plus(probeTimeout), loop);
       tasks.work(
           () -> {
-            boolean ended = loop.probe.listen(wait);
+            boolean ended = loop.probe.listen(question, wait);
             tasks.step(
                 () -> {
+                  cancelDeadline.run();
                   loop.listening = false;
                   loop.lastListenFailed = ended;
                   ask(loop);
@@ -334,6 +342,7 @@ public final class TopologyMonitor implements AutoCloseable {
     for (Loop loop : List.copyOf(loops.values())) {
       if (loop.listening) {
         loop.probe.wake();
+        cutAfter(probeTimeout, loop);
       } else if (!loop.asking) {
         loop.cancelWait.run();
         ask(loop);

@@ -241,6 +241,11 @@ public final class NodeProbe implements Probe {
       if (!row.next()) {
         throw new SQLException("the answer is empty", "08P01");
       }
+      for (int column = 1; column <= 5; column++) {
+        if (row.getObject(column) == null) {
+          throw new SQLException("the answer has a NULL in it", "08P01");
+        }
+      }
       return Observation.of(
           address,
           new Answer(
@@ -251,7 +256,14 @@ public final class NodeProbe implements Probe {
               Math.max(row.getInt(5), 0),
               copy,
               open.dial.connectedTo()));
+    } catch (RuntimeException e) {
+      throw nonsense(e);
     }
+  }
+
+  /** pgJDBC's, of a message that no PostgreSQL sends. */
+  private static SQLException nonsense(RuntimeException e) {
+    return new SQLException("the answer makes no sense: " + e, "08P01", e);
   }
 
   private static List<Member> readTable(Connection connection) throws SQLException {
@@ -262,14 +274,22 @@ public final class NodeProbe implements Probe {
         members.add(
             new Member(
                 row.getInt(1),
-                row.getString(2),
-                row.getString(3),
+                text(row, 2),
+                text(row, 3),
                 row.getBoolean(4),
                 row.getInt(5),
-                row.getString(6)));
+                text(row, 6)));
       }
+    } catch (RuntimeException e) {
+      throw nonsense(e);
     }
     return members;
+  }
+
+  /** repmgr's table has no NULL there; a table that is not repmgr's may. */
+  private static String text(ResultSet row, int column) throws SQLException {
+    String value = row.getString(column);
+    return value == null ? "" : value;
   }
 
   private Observation failure(Dial failed, SQLException e, String cure) {
@@ -294,24 +314,35 @@ public final class NodeProbe implements Probe {
   }
 
   @Override
-  public boolean listen(Duration atMost) {
+  public boolean listen(int number, Duration atMost) {
     Session open = session;
-    long end = System.nanoTime() + atMost.toNanos();
-    while (open != null && !awake && !closed) {
-      long left = Duration.ofNanos(end - System.nanoTime()).toMillis();
-      if (left <= 0) {
-        return false;
-      }
-      try {
-        open.connection
-            .unwrap(PGConnection.class)
-            .getNotifications((int) Math.min(left, SLICE.toMillis()));
-      } catch (SQLException e) {
-        disconnect();
-        return true;
-      }
+    if (open == null) {
+      return true;
     }
-    return open == null;
+    begin(number);
+    try {
+      useFor(open.dial);
+      return listen(open.connection, System.nanoTime() + atMost.toNanos());
+    } finally {
+      begin(0);
+    }
+  }
+
+  private boolean listen(Connection connection, long end) {
+    try {
+      PGConnection pgConnection = connection.unwrap(PGConnection.class);
+      while (!awake && !closed) {
+        long left = Duration.ofNanos(end - System.nanoTime()).toMillis();
+        if (left <= 0) {
+          break;
+        }
+        pgConnection.getNotifications((int) Math.min(left, SLICE.toMillis()));
+      }
+      return false;
+    } catch (SQLException | RuntimeException e) {
+      disconnect();
+      return true;
+    }
   }
 
   @Override

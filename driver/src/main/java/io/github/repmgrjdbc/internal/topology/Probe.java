@@ -17,14 +17,18 @@ public interface Probe extends AutoCloseable {
    * Waits until the time has passed, the connection has ended, or somebody calls {@link #wake}. A
    * server that dies closes its connections: this is how that is noticed between two questions.
    *
+   * @param question a number of its own, for {@link #cut}
    * @return whether the connection has ended
    */
-  boolean listen(Duration atMost);
+  boolean listen(int question, Duration atMost);
 
   /** Ends a {@link #listen} soon. */
   void wake();
 
-  /** Ends a question that takes too long: it fails at once. Ignored if it has ended. */
+  /**
+   * Ends a question, or a listening, that takes too long: it fails at once. Ignored if it has
+   * ended.
+   */
   void cut(int question, String reason);
 
   /** Closes the connection for good. */

@@ -112,14 +112,14 @@ public final class Dial {
   private Connection openHere(String database, Map<String, String> parameters) throws SQLException {
     Properties properties = new Properties();
     properties.putAll(parameters);
-    if (properties.containsKey(PGProperty.SOCKET_FACTORY.getName())) {
-      userFactory = SocketFactoryFactory.getSocketFactory(properties);
-    }
     connectTimeout = PGProperty.CONNECT_TIMEOUT.getInt(properties) * 1000;
     // The sockets are connected here, so they are bound here too.
     localAddress = (String) properties.remove(PGProperty.LOCAL_SOCKET_ADDRESS.getName());
     String token = DialSocketFactory.announce(this);
     try {
+      if (properties.containsKey(PGProperty.SOCKET_FACTORY.getName())) {
+        userFactory = SocketFactoryFactory.getSocketFactory(properties);
+      }
       properties.setProperty(
           PGProperty.SOCKET_FACTORY.getName(), DialSocketFactory.class.getName());
       properties.setProperty(PGProperty.SOCKET_FACTORY_ARG.getName(), token);
@@ -136,6 +136,9 @@ public final class Dial {
         throw new SQLException("pgJDBC does not accept the address " + address, "08001");
       }
       return connection;
+    } catch (RuntimeException | LinkageError e) {
+      // Of a server that answers rubbish, or of a user's socket factory.
+      throw new SQLException("Connecting failed with " + e, "08001", e);
     } finally {
       opened = true;
       DialSocketFactory.withdraw(token);

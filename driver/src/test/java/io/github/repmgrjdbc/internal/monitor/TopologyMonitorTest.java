@@ -373,7 +373,8 @@ class TopologyMonitorTest {
     }
 
     @Override
-    public boolean listen(Duration atMost) {
+    public boolean listen(int question, Duration atMost) {
+      asking = question;
       if (!hangsUp) {
         block(atMost);
       }
@@ -395,9 +396,10 @@ class TopologyMonitorTest {
 
     @Override
     public void cut(int question, String reason) {
-      assertEquals(asking, question, "another question was meant");
-      cut = reason;
-      wake.run();
+      if (question == asking) {
+        cut = reason;
+        wake.run();
+      }
     }
 
     @Override
