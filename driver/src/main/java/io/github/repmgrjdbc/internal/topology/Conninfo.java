@@ -7,6 +7,8 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * The addresses in a libpq connection string, as {@code repmgr.nodes.conninfo} has it.
@@ -19,11 +21,17 @@ final class Conninfo {
 
   private static final int LONGEST = 64 * 1024;
 
+  /** What C's {@code strtol} reads, which libpq uses; without a sign that no port can have. */
+  private static final Pattern PORT = Pattern.compile("[ \\t-\\r]*\\+?0*([0-9]{1,9})[ \\t-\\r]*");
+
+  private static final Pattern NO_ENCODING = Pattern.compile("%(00|(?![0-9A-Fa-f]{2}))");
+
   private Conninfo() {}
 
   /**
-   * Reads the addresses, in their order. As in libpq, {@code hostaddr} is where to connect when
-   * both are given. A UNIX socket's directory is no address.
+   * Reads the addresses, in the order in which libpq tries them: {@code hostaddr} goes before
+   * {@code host}. What libpq would fail at, and then go on to the next, is left out: a host that
+   * can be none, a port out of range. So is a UNIX socket's directory, which is no address.
    *
    * @throws IllegalArgumentException if the text is no connection string, or has no address
    */
@@ -35,37 +43,54 @@ final class Conninfo {
         conninfo.startsWith("postgresql://") || conninfo.startsWith("postgres://")
             ? parseUri(conninfo)
             : parseKeywords(conninfo);
-    String hosts = values.getOrDefault("host", "");
-    String hostaddrs = values.getOrDefault("hostaddr", "");
-    String[] names = (hostaddrs.isEmpty() ? hosts : hostaddrs).split(",", -1);
-    String[] fallback = hosts.split(",", -1);
-    String[] ports = values.getOrDefault("port", "").split(",", -1);
-    if (ports.length > 1 && ports.length != names.length) {
-      throw new IllegalArgumentException(ports.length + " ports for " + names.length + " hosts");
+    List<String> hosts = list(values, "host");
+    List<String> hostaddrs = list(values, "hostaddr");
+    List<String> ports = list(values, "port");
+    int count = Math.max(1, Math.max(hosts.size(), hostaddrs.size()));
+    if (!hosts.isEmpty() && !hostaddrs.isEmpty() && hosts.size() != hostaddrs.size()) {
+      throw new IllegalArgumentException(
+          hosts.size() + " hosts for " + hostaddrs.size() + " hostaddrs");
+    }
+    if (ports.size() > 1 && ports.size() != count) {
+      throw new IllegalArgumentException(ports.size() + " ports for " + count + " hosts");
     }
     List<HostAndPort> addresses = new ArrayList<>();
-    for (int i = 0; i < names.length; i++) {
-      String host = names[i].strip();
-      if (host.isEmpty() && i < fallback.length) {
-        host = fallback[i].strip();
-      }
+    String problem = "it names no host that can be reached over TCP";
+    for (int i = 0; i < count; i++) {
+      String host = at(hostaddrs, i).isEmpty() ? at(hosts, i) : at(hostaddrs, i);
       if (host.isEmpty() || host.startsWith("/") || host.startsWith("@")) {
         continue;
       }
-      String port = ports[ports.length == 1 ? 0 : i].strip();
-      addresses.add(new HostAndPort(host, port.isEmpty() ? HostAndPort.DEFAULT_PORT : port(port)));
+      try {
+        addresses.add(new HostAndPort(host, port(at(ports, ports.size() == 1 ? 0 : i))));
+      } catch (IllegalArgumentException e) {
+        problem = String.valueOf(e.getMessage());
+      }
     }
     if (addresses.isEmpty()) {
-      throw new IllegalArgumentException("it names no host that can be reached over TCP");
+      throw new IllegalArgumentException(problem);
     }
     return addresses;
   }
 
+  private static List<String> list(Map<String, String> values, String keyword) {
+    String value = values.getOrDefault(keyword, "");
+    return value.isEmpty() ? List.of() : List.of(value.split(",", -1));
+  }
+
+  private static String at(List<String> list, int index) {
+    return index < list.size() ? list.get(index) : "";
+  }
+
   private static int port(String text) {
-    if (!text.matches("[0-9]{1,9}")) {
+    if (text.isEmpty()) {
+      return HostAndPort.DEFAULT_PORT;
+    }
+    Matcher number = PORT.matcher(text);
+    if (!number.matches()) {
       throw new IllegalArgumentException("its port is no number");
     }
-    return Integer.parseInt(text);
+    return Integer.parseInt(number.group(1));
   }
 
   private static Map<String, String> parseKeywords(String s) {
@@ -110,45 +135,86 @@ final class Conninfo {
   }
 
   private static Map<String, String> parseUri(String uri) {
-    Map<String, String> values = new HashMap<>();
-    String rest = uri.substring(uri.indexOf("://") + 3);
-    // As in libpq, a user's name and password may have any character but '@' and '/'.
-    int at = rest.indexOf('@');
-    int path = rest.indexOf('/');
-    if (at >= 0 && (path < 0 || at < path)) {
-      rest = rest.substring(at + 1);
-    }
-    int query = rest.indexOf('?');
-    String parameters = query < 0 ? "" : rest.substring(query + 1);
-    String authority = query < 0 ? rest : rest.substring(0, query);
-    int slash = authority.indexOf('/');
-    if (slash >= 0) {
-      authority = authority.substring(0, slash);
+    int at = uri.indexOf("://") + 3;
+    // A user's name and password may have any character but '@' and '/'.
+    int end = find(uri, at, "@/");
+    if (isAt(uri, end, "@")) {
+      checkEncoding(uri.substring(at, end));
+      at = end + 1;
     }
 
-    List<String> hosts = new ArrayList<>();
-    List<String> ports = new ArrayList<>();
-    for (String part : authority.split(",", -1)) {
-      int end = part.startsWith("[") ? part.indexOf(']') : -1;
-      int colon = part.indexOf(':', end + 1);
-      String host = colon < 0 ? part : part.substring(0, colon);
-      hosts.add(decode(end < 0 ? host : host.substring(1, end)));
-      ports.add(colon < 0 ? "" : decode(part.substring(colon + 1)));
-    }
-    values.put("host", String.join(",", hosts));
-    values.put("port", String.join(",", ports));
-    for (String parameter : parameters.split("&", -1)) {
-      int equals = parameter.indexOf('=');
-      if (equals > 0) {
-        values.put(decode(parameter.substring(0, equals)), decode(parameter.substring(equals + 1)));
+    StringBuilder hosts = new StringBuilder();
+    StringBuilder ports = new StringBuilder();
+    while (true) {
+      if (isAt(uri, at, "[")) {
+        end = uri.indexOf(']', at);
+        if (end <= at + 1) {
+          throw new IllegalArgumentException("an IPv6 address is empty or has no ']'");
+        }
+        hosts.append(uri, at + 1, end);
+        end++;
+        if (end < uri.length() && !isAt(uri, end, ":/?,")) {
+          throw new IllegalArgumentException("an IPv6 address has something behind its ']'");
+        }
+      } else {
+        end = find(uri, at, ":/?,");
+        hosts.append(uri, at, end);
       }
+      if (isAt(uri, end, ":")) {
+        int port = end + 1;
+        end = find(uri, port, "/?,");
+        ports.append(uri, port, end);
+      }
+      if (!isAt(uri, end, ",")) {
+        break;
+      }
+      hosts.append(',');
+      ports.append(',');
+      at = end + 1;
+    }
+    Map<String, String> values = new HashMap<>();
+    // Decoded when they are put together: an encoded comma separates, too.
+    values.put("host", decode(hosts.toString()));
+    values.put("port", decode(ports.toString()));
+
+    int query = find(uri, end, "?");
+    checkEncoding(uri.substring(end, query));
+    for (at = query + 1; at < uri.length(); at = end + 1) {
+      end = find(uri, at, "&");
+      String parameter = uri.substring(at, end);
+      int equals = parameter.indexOf('=');
+      if (equals < 0 || parameter.indexOf('=', equals + 1) >= 0) {
+        throw new IllegalArgumentException("a parameter is not keyword=value");
+      }
+      values.put(decode(parameter.substring(0, equals)), decode(parameter.substring(equals + 1)));
     }
     return values;
   }
 
   private static String decode(String text) {
+    checkEncoding(text);
     // A URI's '+' is a plus; only forms make it a space.
     return URLDecoder.decode(text.replace("+", "%2B"), StandardCharsets.UTF_8);
+  }
+
+  private static void checkEncoding(String text) {
+    if (NO_ENCODING.matcher(text).find()) {
+      throw new IllegalArgumentException(
+          "it has a '%' that 00 or no two hexadecimal digits follow");
+    }
+  }
+
+  /** The first place, from there on, of one of these characters, or the end. */
+  private static int find(String s, int from, String characters) {
+    int i = from;
+    while (i < s.length() && characters.indexOf(s.charAt(i)) < 0) {
+      i++;
+    }
+    return i;
+  }
+
+  private static boolean isAt(String s, int index, String characters) {
+    return index < s.length() && characters.indexOf(s.charAt(index)) >= 0;
   }
 
   private static int skipSpace(String s, int at) {

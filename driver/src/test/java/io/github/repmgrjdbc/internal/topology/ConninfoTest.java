@@ -102,10 +102,13 @@ class ConninfoTest {
         "host=n1?sslmode=disable          | '?'",
         "host=n1/app?socketFactory=evil   | '/'",
         "host='n1 n2'                     | U+0020",
-        "postgresql://[::1/repmgr         | \"\"",
+        "postgresql://[::1/repmgr         | no ']'",
+        "postgresql://[::1]x/repmgr       | behind its ']'",
+        "postgresql://n1?port             | not keyword=value",
+        "host=n1,n2 hostaddr=127.0.0.1    | 2 hosts for 1 hostaddrs",
         "postgresql://n1:x/repmgr         | port",
-        "postgresql://n%zz/repmgr         | \"\"",
-        "postgresql://n1%00/repmgr        | U+0000",
+        "postgresql://n%zz/repmgr         | hexadecimal",
+        "postgresql://n1%00/repmgr        | 00",
         "postgresql://n1%3Fa/repmgr       | '?'",
       })
   void refuses(String conninfo, String why) {
