@@ -333,7 +333,8 @@ test_starting_the_engine() {
 test_shellcheck() {
     local script output
     local -a scripts
-    mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$HERE"/*.sh "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify 2>/dev/null)
+    mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$HERE"/*.sh "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify \
+        "$IMAGE_DIR"/../driver/src/test/*.sh 2>/dev/null)
     if ! command -v shellcheck >/dev/null; then
         check 'shellcheck is installed' yes no
         return
