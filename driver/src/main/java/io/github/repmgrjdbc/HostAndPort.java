@@ -26,7 +26,7 @@ public record HostAndPort(String host, int port) {
     }
     for (int i = 0; i < host.length(); i++) {
       char c = host.charAt(i);
-      if (c <= ' ' || c == 0x7f || "/?#@,[]=\\'\"".indexOf(c) >= 0) {
+      if (c == ' ' || Character.isISOControl(c) || "/?#@,[]=\\'\"".indexOf(c) >= 0) {
         throw new IllegalArgumentException(
             "'" + printable(host) + "' is no host: it has the character " + describe(c));
       }
@@ -90,6 +90,6 @@ public record HostAndPort(String host, int port) {
   }
 
   private static String printable(String s) {
-    return s.replaceAll("\\p{Cntrl}", "?");
+    return s.replaceAll("\\p{Cc}", "?");
   }
 }

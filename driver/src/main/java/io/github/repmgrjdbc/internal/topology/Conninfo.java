@@ -19,7 +19,8 @@ import java.util.regex.Pattern;
  */
 final class Conninfo {
 
-  private static final int LONGEST = 64 * 1024;
+  /** Far more than repmgr's own limit, 1023. */
+  private static final int LONGEST = 8 * 1024;
 
   /** What C's {@code strtol} reads, which libpq uses; without a sign that no port can have. */
   private static final Pattern PORT = Pattern.compile("[ \\t-\\r]*\\+?0*([0-9]{1,9})[ \\t-\\r]*");
@@ -33,7 +34,8 @@ final class Conninfo {
    * {@code host}. What libpq would fail at, and then go on to the next, is left out: a host that
    * can be none, a port out of range. So is a UNIX socket's directory, which is no address.
    *
-   * @throws IllegalArgumentException if the text is no connection string, or has no address
+   * @throws IllegalArgumentException if the text is no connection string, or has no address; the
+   *     message repeats nothing of the text, which may have a password in it
    */
   static List<HostAndPort> addresses(String conninfo) {
     if (conninfo.length() > LONGEST) {
@@ -55,20 +57,16 @@ final class Conninfo {
       throw new IllegalArgumentException(ports.size() + " ports for " + count + " hosts");
     }
     List<HostAndPort> addresses = new ArrayList<>();
-    String problem = "it names no host that can be reached over TCP";
     for (int i = 0; i < count; i++) {
       String host = at(hostaddrs, i).isEmpty() ? at(hosts, i) : at(hostaddrs, i);
-      if (host.isEmpty() || host.startsWith("/") || host.startsWith("@")) {
-        continue;
-      }
       try {
         addresses.add(new HostAndPort(host, port(at(ports, ports.size() == 1 ? 0 : i))));
       } catch (IllegalArgumentException e) {
-        problem = String.valueOf(e.getMessage());
+        // Nothing to dial here; there may be in the next.
       }
     }
     if (addresses.isEmpty()) {
-      throw new IllegalArgumentException(problem);
+      throw new IllegalArgumentException("it has no host and port that can be reached over TCP");
     }
     return addresses;
   }
