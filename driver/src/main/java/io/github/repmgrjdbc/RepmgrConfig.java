@@ -87,7 +87,7 @@ public record RepmgrConfig(
   private static final List<String> TAKEN_OVER =
       List.of("loadBalanceHosts", "hostRecheckSeconds", "PGHOST", "PGPORT", "PGDBNAME", "service");
 
-  private static final Pattern DURATION = Pattern.compile("([0-9]{1,9})(ms|s|min|h)");
+  private static final Pattern DURATION = Pattern.compile("([0-9]{1,10})(ms|s|min|h)");
 
   /** Copies what is mutable. */
   public RepmgrConfig {

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -93,6 +94,37 @@ class RepmgrConfigTest {
   }
 
   @Test
+  void theBuilderHasASetterForWhatAUrlSays() {
+    RepmgrConfig built =
+        RepmgrConfig.builder()
+            .failoverTimeout(Duration.ofDays(30))
+            .steadyInterval(Duration.ofSeconds(2))
+            .huntInterval(Duration.ofMillis(30))
+            .probeTimeout(Duration.ofMillis(400))
+            .user("u")
+            .password("p")
+            .hosts("n1,n2:6000")
+            .database("app")
+            .build();
+
+    assertEquals(
+        parse(
+            URL
+                + "?failoverTimeout=720h&steadyInterval=2s&huntInterval=30ms&probeTimeout=400ms"
+                + "&user=u&password=p"),
+        built);
+  }
+
+  @Test
+  void theTranslatorIsTheOneThatWasSet() {
+    AddressTranslator translator = (name, address) -> address;
+
+    RepmgrConfig config = RepmgrConfig.builder().addressTranslator(translator).url(URL).build();
+
+    assertSame(translator, config.addressTranslator());
+  }
+
+  @Test
   void nestedDefaultsOfPropertiesAreRead() {
     Properties defaults = new Properties();
     defaults.setProperty("user", "below");
@@ -156,6 +188,7 @@ class RepmgrConfigTest {
         "jdbc:repmgr://n1:0/app          | 'n1' is 0, allowed is 1 to 65535",
         "jdbc:repmgr://::1/app           | [address]:port",
         "jdbc:repmgr://u:p@n1/app        | give the user as ?user=...&password=...",
+        "jdbc:repmgr://@n1/app           | give the user as ?user=...&password=...",
         "jdbc:repmgr://n1/a%zz           | The URL's database has a '%' that is not followed by",
         "jdbc:repmgr://n1/app?user=%     | The URL's parameter number 1 has a '%'",
         "jdbc:repmgr://n1/app?user       | is not name=value",
@@ -176,9 +209,9 @@ class RepmgrConfigTest {
         "failoverTimeout=1.5s         | '1.5s' is no duration",
         "failoverTimeout=1S           | '1S' is no duration",
         "failoverTimeout=1d           | '1d' is no duration",
-        "failoverTimeout=9999999999s  | is no duration",
+        "failoverTimeout=99999999999s | is no duration",
+        "failoverTimeout=9999999999h  | is too long; allowed is up to 30 days",
         "failoverTimeout=721h         | is too long; allowed is up to 30 days",
-        "failoverTimeout=999999999h   | is too long; allowed is up to 30 days",
         "huntInterval=0ms             | '0ms' is too short; allowed is 1ms",
         "probeTimeout=0s              | '0s' is too short",
         "steadyInterval=0s            | '0s' is too short",
@@ -207,6 +240,9 @@ class RepmgrConfigTest {
         "addresMap=a=b                | did you mean addressMap?",
         "sslMod=require               | did you mean sslmode?",
         "qwertzuiop=1                 | ours are targetServerType, repmgrDatabase",
+        "interval=1s                  | ours are targetServerType, repmgrDatabase",
+        "huntInteX=1s                 | ours are targetServerType, repmgrDatabase",
+        "x=1                          | ours are targetServerType, repmgrDatabase",
       })
   void refusesParameters(String parameter, String why) {
     String name = parameter.substring(0, parameter.indexOf('='));
@@ -225,6 +261,15 @@ class RepmgrConfigTest {
     assertTrue(inUrl.startsWith(named + " in the URL: "), inUrl);
     assertTrue(inProperties.startsWith(name + " in the properties: "), inProperties);
     assertTrue(asSet.startsWith(name + " as set: ") && asSet.contains(why), asSet);
+  }
+
+  @Test
+  void refusesPropertiesThatAreNoText() {
+    Properties properties = new Properties();
+    properties.put("loginTimeout", 5);
+
+    refused(
+        URL, properties, "loginTimeout in the properties: is a java.lang.Integer, not a String");
   }
 
   @Test
