@@ -64,6 +64,7 @@ class ConninfoTest {
         "postgresql://n1?hostaddr=10.0.0.1              | 10.0.0.1:5432",
         "postgresql://n%31:%36000/                      | n1:6000",
         "postgresql://n1/?socketFactory=evil            | n1:5432",
+        "postgresql://n1?x=1                            | n1:5432",
       })
   void reads(String conninfo, String addresses) {
     assertEquals(
@@ -105,6 +106,7 @@ class ConninfoTest {
         "postgresql://[::1/repmgr         | no ']'",
         "postgresql://[::1]x/repmgr       | behind its ']'",
         "postgresql://n1?port             | not keyword=value",
+        "postgresql://n1?=x               | not keyword=value",
         "host=n1,n2 hostaddr=127.0.0.1    | 2 hosts for 1 hostaddrs",
         "postgresql://n1:x/repmgr         | no host and port",
         "postgresql://n%zz/repmgr         | hexadecimal",
@@ -137,8 +139,10 @@ class ConninfoTest {
 
   @Test
   void refusesWhatIsTooLongForAnyConninfo() {
-    String conninfo = "host=n1 password=" + "x".repeat(100_000);
+    String start = "host=n1 password=";
+    String longest = start + "x".repeat(8 * 1024 - start.length());
 
-    assertThrows(IllegalArgumentException.class, () -> Conninfo.addresses(conninfo));
+    assertEquals(new HostAndPort("n1", 5432), Conninfo.addresses(longest).get(0));
+    assertThrows(IllegalArgumentException.class, () -> Conninfo.addresses(longest + "x"));
   }
 }
