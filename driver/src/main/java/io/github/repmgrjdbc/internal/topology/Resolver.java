@@ -284,8 +284,7 @@ public final class Resolver {
     }
 
     private boolean isWitness(Answer answer) {
-      return answer.nodeId() > 0
-          && answer.row(answer.nodeId()).filter(Member::isWitness).isPresent();
+      return answer.row(answer.nodeId()).filter(Member::isWitness).isPresent();
     }
 
     private boolean isWitness(Seen node) {
@@ -460,8 +459,7 @@ public final class Resolver {
       String why = whyNot(served.primaryId());
       if (successors.isEmpty()) {
         return Choice.nobody(
-            why + "; no successor yet",
-            candidates.isEmpty() || goneForLong ? null : since + CONTEST.toNanos());
+            why + "; no successor yet", candidates.isEmpty() ? null : since + CONTEST.toNanos());
       }
       Seen best = best(successors);
       return best == null ? tie(successors) : serve(best, "is the primary now; " + why);

@@ -18,6 +18,7 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.Random;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Test;
 
@@ -48,10 +49,15 @@ class ResolverTest {
       scenario()
           .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
           .serves(1, 1)
+          .says("n1 is the primary (timeline 1, supported by n2, n3)")
           .isCalm()
+          .doesNotWarn()
+          .needsNoRecheck()
           .hasNode(1, Role.PRIMARY, State.UP)
           .hasNode(2, Role.STANDBY, State.UP)
-          .hasNode(3, Role.STANDBY, State.UP);
+          .hasNode(3, Role.STANDBY, State.UP)
+          .hasDetail(1, "takes writes")
+          .hasDetail(2, "follows n1");
     }
 
     @Test
@@ -60,12 +66,26 @@ class ResolverTest {
           .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), silent(3))
           .serves(1, 1)
           .isCalm()
-          .hasNode(3, Role.STANDBY, State.SILENT);
+          .hasNode(3, Role.STANDBY, State.SILENT)
+          .hasDetail(3, "no answer within 2000 ms")
+          .hasNodes(3);
     }
 
     @Test
     void aSingleRegisteredNodeNeedsNoSupport() {
-      scenario().sees(takesWrites(1, 1, table(primary(1)))).serves(1, 1).isCalm();
+      scenario()
+          .sees(takesWrites(1, 1, table(primary(1))))
+          .serves(1, 1)
+          .says("n1 is the primary (timeline 1)")
+          .isCalm();
+    }
+
+    @Test
+    void aStandbyMayNotSayWhomItFollows() {
+      scenario()
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 0, N1_LEADS), silent(3))
+          .serves(1, 1)
+          .hasDetail(2, "in recovery");
     }
 
     @Test
@@ -88,6 +108,7 @@ class ResolverTest {
           .servesNobody("n1 is silent: Connection refused")
           .keepsTerm(1, 1)
           .hunts()
+          .needsNoRecheck()
           .hasNode(1, Role.PRIMARY, State.SILENT);
     }
 
@@ -197,6 +218,24 @@ class ResolverTest {
     }
 
     @Test
+    void isRefusedByASiblingWhoseTimelineLags() {
+      scenario()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), follows(3, 1, 2, N2_LEADS))
+          .servesNobody("no node answers as the primary")
+          .hasNode(1, Role.PRIMARY, State.SUPERSEDED);
+    }
+
+    @Test
+    void anIncumbentThatASiblingKnowsToBeReplacedIsSaidToBeThat() {
+      healthy()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), follows(3, 2, 2, N2_LEADS))
+          .servesNobody("n1 is superseded: n3's node table has it as a failed primary")
+          .hasDetail(1, "n3's node table has it as a failed primary")
+          .sees(refused(1), silent(2), follows(3, 2, 2, N2_LEADS))
+          .servesNobody("n1 is silent: Connection refused");
+    }
+
+    @Test
     void onceRefusedStaysRefusedWhenTheEvidenceFallsSilent() {
       scenario()
           .sees(takesWrites(1, 1, N1_LEADS), silent(2), follows(3, 2, 2, N2_LEADS))
@@ -273,6 +312,30 @@ class ResolverTest {
     }
 
     @Test
+    void itsLateCopyLosesToEveryOther() {
+      List<Member> late = table(failed(1), standby(2, 3), primary(3), row(4, "witness", true, 3));
+      scenario()
+          .sees(silent(1), follows(2, 1, 1, with(N1_LEADS, row(4, "witness", true, 1))))
+          .sees(
+              silent(1),
+              follows(2, 1, 1, with(N1_LEADS, row(4, "witness", true, 1))),
+              silent(3),
+              witness(4, late))
+          .servesNobody("no node answers as the primary")
+          .hasNode(3, Role.STANDBY, State.SILENT);
+    }
+
+    @Test
+    void isNoStrangerThoughItIsDialledElsewhere() {
+      HostAndPort configured = new HostAndPort("proxy", 6_000);
+      scenario((name, address) -> name.equals("n4") ? configured : null)
+          .sees(takesWrites(1, 1, table), follows(2, 1, 1, table), witness(4, table))
+          .serves(1, 1)
+          .hasNode(4, Role.WITNESS, State.UP)
+          .hasNodes(3);
+    }
+
+    @Test
     void unidentifiedWitnessIsNotTakenForAPrimary() {
       Observation unidentified =
           Observation.of(address(4), answer(0, false, 9, WITNESS_CLUSTER, 0, table));
@@ -304,9 +367,11 @@ class ResolverTest {
           .hasNode(1, Role.PRIMARY, State.UP)
           .hasNode(3, Role.PRIMARY, State.CHALLENGER)
           .hunts()
+          .rechecksIn(5_000)
           .after(4_999)
           .again()
           .servesNobody("n3 was promoted beside n1")
+          .rechecksIn(1)
           .after(1)
           .again()
           .serves(1, 1)
@@ -315,7 +380,37 @@ class ResolverTest {
           .isCalm()
           .after(60_000)
           .again()
-          .serves(1, 1);
+          .serves(1, 1)
+          .says("beside n3")
+          .warns();
+    }
+
+    @Test
+    void onceItWasPassedOverItsSilenceChangesNothing() {
+      healthy()
+          .sees(all)
+          .after(5_000)
+          .again()
+          .serves(1, 1)
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), silent(3))
+          .serves(1, 1)
+          .doesNotWarn()
+          .sees(all)
+          .serves(1, 1)
+          .warns();
+    }
+
+    @Test
+    void promotedAnewItIsWaitedForAnew() {
+      healthy()
+          .sees(all)
+          .after(5_000)
+          .again()
+          .serves(1, 1)
+          .sees(
+              takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), takesWrites(3, 3, N1_LEADS))
+          .servesNobody("n3 was promoted beside n1")
+          .rechecksIn(5_000);
     }
 
     @Test
@@ -337,6 +432,7 @@ class ResolverTest {
           .sees(all)
           .sees(silent(1), follows(2, 1, 1, N1_LEADS), rescue)
           .servesNobody("n1 is silent")
+          .rechecksIn(5_000)
           .again()
           .servesNobody("n1 is silent")
           .after(4_999)
@@ -420,6 +516,64 @@ class ResolverTest {
           .sees(takesWrites(1, 1, four), follows(2, 1, 1, four), follows(3, 1, 1, N1_LEADS))
           .serves(1, 1)
           .hasNode(4, Role.STANDBY, State.SILENT);
+    }
+
+    @Test
+    void thePrimarysCopyRulesOverALateSiblings() {
+      List<Member> without3 = table(primary(1), standby(2, 1));
+      scenario()
+          .sees(takesWrites(1, 1, without3), follows(2, 1, 1, N1_LEADS), silent(3))
+          .serves(1, 1)
+          .hasNode(2, Role.STANDBY, State.UP)
+          .hasStranger(address(3), Role.UNKNOWN, State.SILENT, "no answer within 2000 ms");
+    }
+
+    @Test
+    void aPrimaryWithAnEmptyTableDoesNotTakeTheOthersAway() {
+      scenario()
+          .sees(takesWrites(1, 1, List.of()), follows(2, 1, 1, N1_LEADS), silent(3))
+          .serves(1, 1)
+          .hasNode(2, Role.STANDBY, State.UP)
+          .hasNode(3, Role.STANDBY, State.SILENT)
+          .again()
+          .serves(1, 1)
+          .hasNode(3, Role.STANDBY, State.SILENT);
+    }
+
+    @Test
+    void anAddressThatBelongsToNoMemberIsShownWithWhatItSays() {
+      HostAndPort[] strange = {
+        new HostAndPort("s", 1), new HostAndPort("s", 2), new HostAndPort("s", 3),
+        new HostAndPort("s", 4), new HostAndPort("s", 5), new HostAndPort("s", 6)
+      };
+      healthy()
+          .starts(strange)
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              follows(3, 1, 1, N1_LEADS),
+              at(strange[0], follows(9, 1, 1, N1_LEADS)),
+              at(strange[1], anonymous(follows(9, 1, 1, N1_LEADS))),
+              at(strange[2], takesWrites(9, 1, List.of())),
+              at(strange[3], takesWritesOf(OTHER_CLUSTER, 2, 1, N1_LEADS)),
+              at(strange[4], refused(9)))
+          .serves(1, 1)
+          .hasStranger(strange[0], Role.STANDBY, State.UP, "node 9, which is not registered")
+          .hasStranger(strange[1], Role.STANDBY, State.UP, "does not know its node_id")
+          .hasStranger(strange[2], Role.UNKNOWN, State.UP, "its repmgr.nodes is empty")
+          .hasStranger(strange[3], Role.UNKNOWN, State.FOREIGN, "another database cluster")
+          .hasStranger(strange[4], Role.UNKNOWN, State.SILENT, "Connection refused")
+          .hasStranger(strange[5], Role.UNKNOWN, State.SILENT, "no answer yet")
+          .hasNodes(9);
+    }
+
+    @Test
+    void aMemberThatListensOnASocketOnlyIsSaidToHaveNoAddress() {
+      Member local = new Member(2, "n2", "standby", true, 1, "host=/var/run/postgresql");
+      scenario()
+          .sees(takesWrites(1, 1, table(primary(1), local)))
+          .servesNobody("no other node supports it yet")
+          .hasDetail(2, "its conninfo has no address");
     }
 
     @Test
@@ -530,14 +684,46 @@ class ResolverTest {
       scenario()
           .sees(takesWrites(1, 1, N1_LEADS), silent(2), silent(3))
           .servesNobody("no other node supports it yet")
+          .rechecksIn(1_000)
           .after(999)
           .again()
           .servesNobody("no other node supports it yet")
+          .rechecksIn(1)
           .after(1)
           .again()
           .serves(1, 1)
           .says("no other node supports it")
           .warns();
+    }
+
+    @Test
+    void membersThatNobodyNamedAreAskedFirst() {
+      scenario()
+          .starts(address(1), address(2))
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS))
+          .servesNobody("waiting for the other nodes")
+          .rechecksIn(1_000)
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), silent(3))
+          .serves(1, 1);
+    }
+
+    @Test
+    void whoHasAnsweredNeedsNotBeAskedAtAnotherAddress() {
+      HostAndPort configured = new HostAndPort("proxy", 6_000);
+      scenario((name, address) -> name.equals("n2") ? configured : null)
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), silent(3))
+          .serves(1, 1);
+    }
+
+    @Test
+    void aNodeThatIsNotIdentifiedSupportsNobody() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              at(new HostAndPort("s", 1), anonymous(follows(2, 1, 1, N1_LEADS))),
+              silent(2),
+              silent(3))
+          .servesNobody("no other node supports it yet");
     }
 
     @Test
@@ -559,6 +745,19 @@ class ResolverTest {
               takesWrites(2, 1, table(primary(2), standby(3, 2))),
               follows(3, 1, 1, N1_LEADS))
           .serves(1, 1);
+    }
+
+    @Test
+    void supportersAreCounted() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, table(primary(1))),
+              takesWrites(2, 1, table(primary(2))),
+              follows(3, 1, 1, with(N1_LEADS, standby(4, 1), standby(5, 2))),
+              follows(4, 1, 1, List.of()),
+              follows(5, 1, 2, List.of()))
+          .serves(1, 1)
+          .says("supported by n3, n4");
     }
 
     @Test
@@ -634,6 +833,80 @@ class ResolverTest {
           .serves(1, 1)
           .dials(1, mapped1)
           .hasNode(2, Role.STANDBY, State.UP);
+    }
+
+    @Test
+    void aNodeThatForgotItselfIsRememberedThoughItIsDialledElsewhere() {
+      HostAndPort configured = new HostAndPort("proxy", 6_000);
+      scenario((name, address) -> name.equals("n2") ? configured : null)
+          .sees(takesWrites(1, 1, N1_LEADS), at(mapped2, follows(2, 1, 1, N1_LEADS)), silent(3))
+          .serves(1, 1)
+          .sees(takesWrites(1, 1, N1_LEADS), anonymous(at(mapped2, follows(2, 1, 1, N1_LEADS))))
+          .hasNode(2, Role.STANDBY, State.UP);
+    }
+
+    @Test
+    void aStrangerWhereANodeWasMetIsNotTakenForThatNode() {
+      scenario()
+          .sees(takesWrites(1, 1, N1_LEADS), at(mapped2, follows(2, 1, 1, N1_LEADS)), silent(3))
+          .serves(1, 1)
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              anonymous(at(mapped2, followsIn(OTHER_CLUSTER, 2, 1, 1, List.of()))))
+          .hasNode(2, Role.STANDBY, State.SILENT)
+          .dials(2, address(2))
+          .hasStranger(mapped2, Role.STANDBY, State.FOREIGN, "another database cluster");
+    }
+
+    @Test
+    void aPrimaryThatDoesNotKnowItselfIsTheOneOfItsTable() {
+      scenario()
+          .sees(
+              anonymous(at(mapped1, takesWrites(1, 1, N1_LEADS))),
+              at(mapped2, follows(2, 1, 1, N1_LEADS)),
+              silent(3))
+          .serves(1, 1)
+          .dials(1, mapped1);
+    }
+
+    @Test
+    void unlessItsTableHasTwo() {
+      List<Member> both = table(primary(1), primary(2));
+      scenario()
+          .sees(anonymous(at(mapped1, takesWrites(1, 1, both))))
+          .servesNobody("no node answers as the primary")
+          .hasNode(1, Role.PRIMARY, State.SILENT);
+    }
+
+    @Test
+    void aStandbyThatDoesNotKnowItselfIsNotTakenForThePrimary() {
+      scenario()
+          .sees(anonymous(at(mapped2, follows(2, 1, 1, N1_LEADS))), silent(1))
+          .hasNode(1, Role.PRIMARY, State.SILENT)
+          .dials(1, address(1));
+    }
+
+    @Test
+    void ofTwoAddressesOfOneNodeTheOneThatAnswersIsDialled() {
+      scenario()
+          .sees(
+              at(mapped1, takesWrites(1, 1, N1_LEADS)),
+              at(mapped2, takesWrites(1, 1, N1_LEADS)),
+              follows(2, 1, 1, N1_LEADS),
+              silent(3))
+          .serves(1, 1)
+          .sees(
+              at(mapped1, refused(1)),
+              at(mapped2, takesWrites(1, 1, N1_LEADS)),
+              follows(2, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .dials(1, mapped2)
+          .sees(
+              at(mapped1, takesWrites(1, 1, N1_LEADS)),
+              at(mapped2, refused(1)),
+              follows(2, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .dials(1, mapped1);
     }
 
     @Test
@@ -790,6 +1063,21 @@ class ResolverTest {
       return this;
     }
 
+    Scenario doesNotWarn() {
+      assertFalse(decision.warning(), decision.reason());
+      return this;
+    }
+
+    Scenario rechecksIn(long millis) {
+      assertEquals(now + millis * 1_000_000, decision.recheckAt());
+      return this;
+    }
+
+    Scenario needsNoRecheck() {
+      assertNull(decision.recheckAt());
+      return this;
+    }
+
     Scenario hunts() {
       assertFalse(decision.calm(), decision.reason());
       return this;
@@ -799,6 +1087,29 @@ class ResolverTest {
       Node node = node(id);
       assertEquals(role, node.role(), node.toString());
       assertEquals(state, node.state(), node.toString());
+      return this;
+    }
+
+    Scenario hasDetail(int id, String detail) {
+      assertTrue(node(id).detail().contains(detail), node(id).toString());
+      return this;
+    }
+
+    Scenario hasNodes(int number) {
+      assertEquals(number, decision.nodes().size(), decision.nodes().toString());
+      return this;
+    }
+
+    Scenario hasStranger(HostAndPort address, Role role, State state, String detail) {
+      Node stranger =
+          decision.nodes().stream()
+              .filter(node -> address.equals(node.address()))
+              .findFirst()
+              .orElseThrow();
+      assertEquals(0, stranger.id(), stranger.toString());
+      assertEquals(role, stranger.role(), stranger.toString());
+      assertEquals(state, stranger.state(), stranger.toString());
+      assertTrue(stranger.detail().contains(detail), stranger.toString());
       return this;
     }
 
@@ -886,6 +1197,10 @@ class ResolverTest {
 
   private static List<Member> table(Member... rows) {
     return List.of(rows);
+  }
+
+  private static List<Member> with(List<Member> table, Member... rows) {
+    return Stream.concat(table.stream(), Stream.of(rows)).toList();
   }
 
   private static Member primary(int id) {
