@@ -87,8 +87,13 @@ public record Decision(
     }
   }
 
-  /** Who answered at an address, and for which database cluster. */
-  record Identity(long systemIdentifier, int nodeId) {}
+  /**
+   * Who answered at an address, and for which database cluster.
+   *
+   * @param conninfo what the node table said of the node when it was first met there: where it says
+   *     something else since, the node has moved if it no longer answers
+   */
+  record Identity(long systemIdentifier, int nodeId, String conninfo) {}
 
   /**
    * Why a node is refused, and the timeline it was on: on a newer one it has been promoted anew.

@@ -99,6 +99,13 @@ public final class Resolver {
     private final Map<HostAndPort, Answer> answers = new TreeMap<>(BY_TEXT);
     private final Map<HostAndPort, Failure> failures = new TreeMap<>(BY_TEXT);
     private final Map<HostAndPort, Identity> identities = new TreeMap<>(BY_TEXT);
+
+    /** The database clusters that have a primary among the answers. */
+    private final Set<Long> clusters = new TreeSet<>();
+
+    /** The one that counts, or null while none does. */
+    private final @Nullable Long home;
+
     private final Map<Integer, Member> members = new TreeMap<>();
     private final Map<Integer, Seen> seen = new TreeMap<>();
     private final Map<Integer, Refusal> refused = new TreeMap<>();
@@ -122,8 +129,19 @@ public final class Resolver {
         }
       }
       identities.putAll(memory.identities());
+      answers.values().stream()
+          .filter(Round::isRegisteredPrimary)
+          .forEach(answer -> clusters.add(answer.systemIdentifier()));
+      if (term != null) {
+        home = term.systemIdentifier();
+      } else {
+        home = clusters.size() == 1 ? clusters.iterator().next() : null;
+      }
       members.putAll(term == null ? unionOfCopies() : memory.members());
       identify();
+      if (term != null && !seen.containsKey(term.primaryId())) {
+        followMoves();
+      }
     }
 
     /**
@@ -208,6 +226,7 @@ public final class Resolver {
     private Map<Integer, Member> unionOfCopies() {
       Map<Integer, Member> union = new TreeMap<>();
       answers.values().stream()
+          .filter(answer -> !isForeign(answer))
           .sorted(
               Comparator.comparing((Answer answer) -> !isWitness(answer))
                   .thenComparing(Answer::timeline))
@@ -222,13 +241,35 @@ public final class Resolver {
             if (id <= 0) {
               return;
             }
-            identities.put(address, new Identity(answer.systemIdentifier(), id));
-            Seen node = new Seen(id, address, answer);
+            Identity known = identities.get(address);
+            if (known == null
+                || known.nodeId() != id
+                || known.systemIdentifier() != answer.systemIdentifier()) {
+              Member row = members.get(id);
+              String conninfo = row == null ? "" : row.conninfo();
+              identities.put(address, new Identity(answer.systemIdentifier(), id, conninfo));
+            }
             // Another cluster's node may claim the id of one of ours.
-            if (!isForeign(node)) {
-              seen.putIfAbsent(id, node);
+            if (!isForeign(answer)) {
+              seen.putIfAbsent(id, new Seen(id, address, answer));
             }
           });
+    }
+
+    /**
+     * While the primary is silent, only the others' copies tell where a silent node has moved: it
+     * may be the primary itself.
+     */
+    private void followMoves() {
+      for (Seen other : seen.values()) {
+        if (!isWitness(other)) {
+          for (Member row : other.answer.copy()) {
+            if (members.containsKey(row.nodeId()) && !seen.containsKey(row.nodeId())) {
+              members.put(row.nodeId(), row);
+            }
+          }
+        }
+      }
     }
 
     private int idOf(HostAndPort address, Answer answer) {
@@ -267,10 +308,13 @@ public final class Resolver {
       }
       HostAndPort met = null;
       for (Map.Entry<HostAndPort, Identity> entry : identities.entrySet()) {
-        boolean same = entry.getValue().nodeId() == member.nodeId() && isKnown(entry, member);
-        if (same
-            && (met == null
-                || (answers.containsKey(entry.getKey()) && !answers.containsKey(met)))) {
+        Identity identity = entry.getValue();
+        boolean answers = this.answers.containsKey(entry.getKey());
+        boolean moved = !answers && !identity.conninfo().equals(member.conninfo());
+        if (identity.nodeId() == member.nodeId()
+            && isKnown(entry, member)
+            && !moved
+            && (met == null || (answers && !this.answers.containsKey(met)))) {
           met = entry.getKey();
         }
       }
@@ -278,9 +322,7 @@ public final class Resolver {
     }
 
     private boolean isKnown(Map.Entry<HostAndPort, Identity> entry, Member member) {
-      return term == null
-          || member.isWitness()
-          || entry.getValue().systemIdentifier() == term.systemIdentifier();
+      return home == null || member.isWitness() || entry.getValue().systemIdentifier() == home;
     }
 
     private boolean isWitness(Answer answer) {
@@ -293,10 +335,16 @@ public final class Resolver {
           || node.answer.row(node.id).filter(Member::isWitness).isPresent();
     }
 
-    private boolean isForeign(Seen node) {
-      return term != null
-          && node.answer.systemIdentifier() != term.systemIdentifier()
-          && !isWitness(node);
+    private static boolean isRegisteredPrimary(Answer answer) {
+      boolean registered =
+          answer.nodeId() == 0
+              ? !answer.copy().isEmpty()
+              : answer.row(answer.nodeId()).filter(row -> !row.isWitness()).isPresent();
+      return !answer.inRecovery() && registered;
+    }
+
+    private boolean isForeign(Answer answer) {
+      return home != null && answer.systemIdentifier() != home && !isWitness(answer);
     }
 
     // ---- who is superseded -------------------------------------------------------------------
@@ -391,16 +439,17 @@ public final class Resolver {
     }
 
     private Choice startCold() {
+      if (clusters.size() > 1) {
+        return Choice.nobody(
+            "the addresses lead to several database clusters: the primaries at "
+                + answers.entrySet().stream()
+                    .filter(entry -> isRegisteredPrimary(entry.getValue()))
+                    .map(entry -> entry.getKey().toString())
+                    .collect(Collectors.joining(" and ")),
+            null);
+      }
       if (candidates.isEmpty()) {
         return Choice.nobody("no node answers as the primary", null);
-      }
-      if (candidates.values().stream()
-              .map(node -> node.answer.systemIdentifier())
-              .distinct()
-              .count()
-          > 1) {
-        return Choice.nobody(
-            "the addresses lead to several database clusters: " + names(candidates.values()), null);
       }
       long since = memory.candidatesSince() == null ? now : memory.candidatesSince();
       candidatesSince = since;
@@ -632,10 +681,8 @@ public final class Resolver {
         Identity identity = identities.get(seed);
         Answer answer = answers.get(seed);
         boolean tied = identity != null && members.containsKey(identity.nodeId());
-        boolean foreign =
-            answer != null && next != null && answer.systemIdentifier() != next.systemIdentifier();
-        boolean witness = answer != null && isWitness(answer);
-        if ((!tied || (foreign && !witness)) && used.add(seed)) {
+        boolean foreign = answer != null && isForeign(answer);
+        if ((!tied || foreign) && used.add(seed)) {
           nodes.add(
               new Node(
                   0,
@@ -716,7 +763,7 @@ public final class Resolver {
     }
 
     private String describeStranger(Answer answer) {
-      return term != null && answer.systemIdentifier() != term.systemIdentifier()
+      return home != null && answer.systemIdentifier() != home
           ? "a node of another database cluster answers at its address"
           : "another node answers at its address";
     }

@@ -573,7 +573,8 @@ class ResolverTest {
       scenario()
           .sees(takesWrites(1, 1, table(primary(1), local)))
           .servesNobody("no other node supports it yet")
-          .hasDetail(2, "its conninfo has no address");
+          .hasDetail(
+              2, "its conninfo is of no use, it has no host and port that can be reached over TCP");
     }
 
     @Test
