@@ -15,9 +15,12 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.net.ServerSocket;
+import java.net.URLEncoder;
+import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
@@ -185,6 +188,45 @@ class RepmgrDataSourceTest {
           assertThrows(SQLException.class, () -> dataSource.getConnection("other", "wrong"))
               .getSQLState());
     }
+  }
+
+  @Test
+  void aPasswordMayHaveAnyCharacter() throws SQLException {
+    String password = " p:a/s@s?w&o=r%d+#'\"\\,;{}[]$`~|<>\t\u00e4\u20ac\ud83d\ude00 ";
+    server.password("app", password);
+    String encoded = URLEncoder.encode(password, StandardCharsets.UTF_8);
+
+    dataSource.setUrl(url() + "&user=app&password=" + encoded);
+    dataSource.getConnection().close();
+    try (RepmgrDataSource bySetters = new RepmgrDataSource()) {
+      bySetters.setUrl(url());
+      bySetters.setUser("app");
+      bySetters.setPassword(password);
+      bySetters.getConnection().close();
+      bySetters.getConnection("app", password).close();
+    }
+  }
+
+  @Test
+  void loginsThatHangCostNoThreadEach() throws SQLException {
+    dataSource.setUrl(url() + "&probeTimeout=20s");
+    dataSource.setUser("app");
+    dataSource.getConnection().close();
+    server.mode(Mode.HANG_IN_LOGIN);
+    List<Waiting> waiting = new ArrayList<>();
+    for (int i = 0; i < 20; i++) {
+      waiting.add(new Waiting());
+    }
+    await().atMost(SOON).until(() -> server.pendingLogins() >= 20);
+
+    List<String> others =
+        Thread.getAllStackTraces().keySet().stream()
+            .map(Thread::getName)
+            .filter(name -> name.startsWith("repmgr-jdbc") || name.contains("PostgreSQL JDBC"))
+            .toList();
+
+    assertTrue(others.size() < 10, others::toString);
+    assertEquals(20, waiting.stream().filter(w -> w.thread.isAlive()).count());
   }
 
   @Test

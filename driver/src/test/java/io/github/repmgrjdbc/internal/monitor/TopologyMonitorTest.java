@@ -168,6 +168,24 @@ class TopologyMonitorTest {
   }
 
   @Test
+  void afterMinutesWithoutAnybodyThePrimarysReturnIsSeenWithinOneHuntingInterval() {
+    startSteady();
+    for (int id = 1; id <= 3; id++) {
+      node(id).dies();
+    }
+    tasks.pass(Duration.ofMinutes(1));
+    int pending = tasks.pending();
+    tasks.pass(Duration.ofMinutes(10));
+    assertFalse(last().available());
+    assertTrue(tasks.pending() <= pending, "what is planned has grown to " + tasks.pending());
+
+    node(1).becomesPrimary(1);
+
+    tasks.pass(HUNT.multipliedBy(Pace.SLOWEST).plus(SOON));
+    assertServes(1);
+  }
+
+  @Test
   void suspicionAsksAtOnceAndTheAnswerEndsIt() {
     startSteady();
     tasks.pass(Duration.ofMillis(100));

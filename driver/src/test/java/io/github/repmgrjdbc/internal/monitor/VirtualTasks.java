@@ -107,6 +107,11 @@ final class VirtualTasks implements Tasks {
     self.mayRun.acquireUninterruptibly();
   }
 
+  /** How much is planned and not cancelled. */
+  int pending() {
+    return entries.size() - cancelled.size();
+  }
+
   /** Lets time pass, and whatever is due until then happen. */
   void pass(Duration duration) {
     long end = elapsed + duration.toNanos();

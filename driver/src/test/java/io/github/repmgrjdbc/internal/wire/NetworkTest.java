@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.github.repmgrjdbc.FakeServer;
 import io.github.repmgrjdbc.HostAndPort;
@@ -193,6 +194,30 @@ class NetworkTest {
 
     assertEquals(false, dial.handOver());
     await().atMost(SOON).until(() -> server.connections() == 0);
+  }
+
+  @Test
+  void anIpv6LiteralIsDialled() throws Exception {
+    InetAddress loopback =
+        InetAddress.getByAddress(new byte[] {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
+    try (ServerSocket listener = new ServerSocket()) {
+      try {
+        listener.bind(new InetSocketAddress(loopback, 0));
+      } catch (IOException e) {
+        assumeTrue(false, "no IPv6 here: " + e);
+      }
+      Dial dial =
+          new Dial(
+              HostAndPort.parse("[::1]:" + listener.getLocalPort()),
+              null,
+              new Network(workers, InetAddress::getAllByName),
+              () -> {});
+      workers.execute(() -> assertThrows(SQLException.class, () -> dial.open("app", USER)));
+
+      try (Socket accepted = listener.accept()) {
+        assertEquals(loopback, accepted.getInetAddress());
+      }
+    }
   }
 
   @Test
