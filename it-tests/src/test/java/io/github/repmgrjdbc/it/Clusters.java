@@ -26,9 +26,14 @@ final class Clusters implements AfterEachCallback, AfterAllCallback {
     return cluster;
   }
 
-  /** A cluster for all tests of the class; none of them may break it. */
+  /** A cluster of three for all tests of the class; none of them may break it. */
   RepmgrCluster startShared() {
-    RepmgrCluster cluster = RepmgrCluster.builder().start();
+    return startShared(3);
+  }
+
+  /** The same with as many nodes. */
+  RepmgrCluster startShared(int nodes) {
+    RepmgrCluster cluster = RepmgrCluster.builder().nodes(nodes).start();
     ofClass.add(cluster);
     return cluster;
   }
