@@ -26,6 +26,7 @@ import java.util.TreeMap;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.locks.LockSupport;
@@ -34,6 +35,7 @@ import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.awaitility.Awaitility;
 import org.awaitility.core.ConditionTimeoutException;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import org.testcontainers.DockerClientFactory;
@@ -78,7 +80,9 @@ public final class RepmgrCluster implements AutoCloseable {
   private final String superuserPassword = randomHex(12);
   private final String appPassword = randomHex(12);
   private final DockerClient docker;
-  private final List<RepmgrNode> nodes = new ArrayList<>();
+  private final String repmgrPassword = randomHex(12);
+  private final String image;
+  private final List<RepmgrNode> nodes = new CopyOnWriteArrayList<>();
   private final Thread shutdownHook = new Thread(this::close, "repmgr-cluster-shutdown");
 
   /**
@@ -90,7 +94,8 @@ public final class RepmgrCluster implements AutoCloseable {
 
   private volatile boolean closed;
 
-  private RepmgrCluster() {
+  private RepmgrCluster(String image) {
+    this.image = image;
     name = "repmgr-" + randomHex(2);
     docker = DockerClientFactory.instance().client();
   }
@@ -105,7 +110,7 @@ public final class RepmgrCluster implements AutoCloseable {
     return name;
   }
 
-  /** The nodes in the order of their creation; the first was made the primary. Never changes. */
+  /** The nodes in the order of their creation; of the first ones, the first was the primary. */
   public List<RepmgrNode> nodes() {
     return List.copyOf(nodes);
   }
@@ -206,6 +211,52 @@ public final class RepmgrCluster implements AutoCloseable {
   }
 
   /**
+   * Adds a node that joins the primary, and returns when it is registered and runs.
+   *
+   * @param number its name's, which no other node has now; one that was removed may have had it
+   */
+  public RepmgrNode add(int number) {
+    RepmgrNode node;
+    synchronized (lifecycle) {
+      checkOpen();
+      node = createNode(number, primary().name());
+      nodes.add(node);
+      node.startContainer();
+    }
+    String sql =
+        "SELECT repmgr.repmgrd_is_running() AND EXISTS (SELECT FROM repmgr.nodes"
+            + " WHERE active AND node_id = repmgr.get_local_node_id() AND node_name = '%s')";
+    await(
+        node + " to be registered and running",
+        START_TIMEOUT,
+        () -> ask(node, "repmgr", sql.formatted(node), row -> row.getBoolean(1)).orElse(false));
+    return node;
+  }
+
+  /** Removes a node with its data. The others are told nothing: it stays registered. */
+  public void remove(RepmgrNode node) {
+    synchronized (lifecycle) {
+      nodes.remove(node);
+      removeContainer(node.containerId());
+    }
+  }
+
+  /**
+   * Removes all nodes and makes as many new ones, under the same names and with the same passwords:
+   * another, empty database cluster. Returns when it is ready.
+   */
+  public void rebuild() {
+    synchronized (lifecycle) {
+      checkOpen();
+      int count = nodes.size();
+      atOnce(nodes, node -> removeContainer(node.containerId()));
+      nodes.clear();
+      createAndStart(count);
+    }
+    awaitReady();
+  }
+
+  /**
    * What {@code repmgr cluster show} prints on the first node that runs.
    *
    * @throws IllegalStateException if none runs
@@ -280,21 +331,17 @@ public final class RepmgrCluster implements AutoCloseable {
   private void removeEverything() {
     List<Container> containers =
         docker.listContainersCmd().withShowAll(true).withLabelFilter(label()).exec();
-    atOnce(
-        containers,
-        container -> {
-          try {
-            docker
-                .removeContainerCmd(container.getId())
-                .withForce(true)
-                .withRemoveVolumes(true)
-                .exec();
-          } catch (NotFoundException e) {
-            // Gone already.
-          }
-        });
+    atOnce(containers, container -> removeContainer(container.getId()));
     try {
       docker.removeNetworkCmd(name).exec();
+    } catch (NotFoundException e) {
+      // Gone already.
+    }
+  }
+
+  private void removeContainer(String id) {
+    try {
+      docker.removeContainerCmd(id).withForce(true).withRemoveVolumes(true).exec();
     } catch (NotFoundException e) {
       // Gone already.
     }
@@ -330,18 +377,12 @@ public final class RepmgrCluster implements AutoCloseable {
     long began = System.nanoTime();
     try {
       synchronized (lifecycle) {
-        checkImage(builder.image);
+        checkImage();
         Runtime.getRuntime().addShutdownHook(shutdownHook);
         docker.createNetworkCmd().withName(name).withLabels(labels()).exec();
-        String repmgrPassword = randomHex(12);
-        for (int i = 1; i <= builder.nodes; i++) {
-          checkOpen();
-          nodes.add(createNode(builder.image, i, repmgrPassword));
-        }
-        atOnce(nodes, RepmgrNode::startContainer);
+        createAndStart(builder.nodes);
       }
-      await("all nodes of " + name + " to be registered and running", START_TIMEOUT, this::isReady);
-      createApplication(primary());
+      awaitReady();
       LOG.info("{} is ready after {} ms", name, (System.nanoTime() - began) / 1_000_000);
     } catch (RuntimeException e) {
       RuntimeException failure = e;
@@ -358,7 +399,7 @@ public final class RepmgrCluster implements AutoCloseable {
   }
 
   /** Nobody pulls this image: it is built. */
-  private void checkImage(String image) {
+  private void checkImage() {
     try {
       docker.inspectImageCmd(image).exec();
     } catch (NotFoundException e) {
@@ -367,12 +408,27 @@ public final class RepmgrCluster implements AutoCloseable {
     }
   }
 
-  private RepmgrNode createNode(String image, int number, String repmgrPassword) {
+  private void createAndStart(int count) {
+    for (int i = 1; i <= count; i++) {
+      checkOpen();
+      nodes.add(createNode(i, i == 1 ? null : name + "-1"));
+    }
+    atOnce(nodes, RepmgrNode::startContainer);
+  }
+
+  private void awaitReady() {
+    await("all nodes of " + name + " to be registered and running", START_TIMEOUT, this::isReady);
+    createApplication(primary());
+  }
+
+  private RepmgrNode createNode(int number, @Nullable String primaryName) {
     String nodeName = name + "-" + number;
     List<String> environment = new ArrayList<>();
     environment.add("REPMGR_PASSWORD=" + repmgrPassword);
     environment.add(
-        number == 1 ? "POSTGRES_PASSWORD=" + superuserPassword : "PRIMARY_NAME=" + name + "-1");
+        primaryName == null
+            ? "POSTGRES_PASSWORD=" + superuserPassword
+            : "PRIMARY_NAME=" + primaryName);
     CreateContainerCmd create =
         docker
             .createContainerCmd(image)
@@ -531,7 +587,7 @@ public final class RepmgrCluster implements AutoCloseable {
      *     within 120 s; nothing is left behind, and the message has the end of the nodes' logs
      */
     public RepmgrCluster start() {
-      RepmgrCluster cluster = new RepmgrCluster();
+      RepmgrCluster cluster = new RepmgrCluster(image);
       cluster.start(this);
       return cluster;
     }

@@ -80,6 +80,10 @@ public final class RepmgrNode {
     return name;
   }
 
+  String containerId() {
+    return containerId;
+  }
+
   /** Whether the container's main process runs; a paused one does. */
   public boolean isRunning() {
     return Boolean.TRUE.equals(inspect().getState().getRunning());

@@ -19,9 +19,14 @@ final class Clusters implements AfterEachCallback, AfterAllCallback {
   private final List<RepmgrCluster> ofTest = new ArrayList<>();
   private final List<RepmgrCluster> ofClass = new ArrayList<>();
 
-  /** A cluster for this test alone. */
+  /** A cluster of three for this test alone. */
   RepmgrCluster start() {
-    RepmgrCluster cluster = RepmgrCluster.builder().start();
+    return start(3);
+  }
+
+  /** The same with as many nodes. */
+  RepmgrCluster start(int nodes) {
+    RepmgrCluster cluster = RepmgrCluster.builder().nodes(nodes).start();
     ofTest.add(cluster);
     return cluster;
   }

@@ -207,14 +207,14 @@ class PassThroughIT {
   /** The published ports are localhost's, and the certificate is not. */
   @Test
   void verifyFullRefusesAnotherHost() {
-    Failure failure = fails(cluster.jdbcUrl(), "08001", verifyFull("ca.crt"));
+    Failure failure = fails(cluster.jdbcUrl(), "08006", verifyFull("ca.crt"));
     RepmgrNode node = cluster.nodes().get(0);
     assertSays(failure, node.address().toString(), "localhost could not be verified");
   }
 
   @Test
   void verifyFullRefusesAnUnknownAuthority() {
-    Failure failure = fails(cluster.directJdbcUrl(), "08001", verifyFull("stranger.crt"));
+    Failure failure = fails(cluster.directJdbcUrl(), "08006", verifyFull("stranger.crt"));
     RepmgrNode node = cluster.nodes().get(0);
     assertSays(failure, node.containerAddress().toString(), "certification path");
   }
