@@ -26,7 +26,11 @@ final class Clusters implements AfterEachCallback, AfterAllCallback {
 
   /** The same with as many nodes. */
   RepmgrCluster start(int nodes) {
-    RepmgrCluster cluster = RepmgrCluster.builder().nodes(nodes).start();
+    return start(RepmgrCluster.builder().nodes(nodes));
+  }
+
+  RepmgrCluster start(RepmgrCluster.Builder builder) {
+    RepmgrCluster cluster = builder.start();
     ofTest.add(cluster);
     return cluster;
   }

@@ -2,6 +2,7 @@ package io.github.repmgrjdbc.it;
 
 import io.github.repmgrjdbc.testing.RepmgrCluster;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
@@ -42,6 +43,11 @@ final class Docker implements AutoCloseable {
     return docker(all.toArray(String[]::new));
   }
 
+  /** docker build, of nothing but a Dockerfile; quick once it has been built. */
+  static void build(String image, String dockerfile) {
+    dockerWithInput(dockerfile, "build", "--tag", image, "-");
+  }
+
   @Override
   public void close() {
     for (String id : docker("ps", "-aq", "--filter", "label=network=" + network)) {
@@ -52,11 +58,17 @@ final class Docker implements AutoCloseable {
 
   /** What it printed; its complaints too, as repmgr's warnings go there. */
   private static List<String> docker(String... arguments) {
+    return dockerWithInput("", arguments);
+  }
+
+  private static List<String> dockerWithInput(String input, String... arguments) {
     List<String> command = new ArrayList<>(List.of("docker"));
     command.addAll(List.of(arguments));
     try {
       Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
-      process.getOutputStream().close();
+      try (OutputStream stdin = process.getOutputStream()) {
+        stdin.write(input.getBytes(StandardCharsets.UTF_8));
+      }
       String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
       // repmgr cluster show ends with an error when one node is down, and is worth reading then.
       if (process.waitFor() != 0 && !arguments[0].equals("exec")) {
