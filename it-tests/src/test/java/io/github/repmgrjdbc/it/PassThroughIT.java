@@ -507,41 +507,43 @@ class PassThroughIT {
         Connection reading = dataSource.getConnection();
         Connection writing = dataSource.getConnection();
         PreparedStatement large = writing.prepareStatement("SELECT length(?)")) {
-      large.setString(1, "x".repeat(32 << 20));
-      AtomicInteger written = new AtomicInteger();
-      CompletableFuture<Freed> reader = untilFreed(() -> ask(reading, "SELECT pg_sleep(300)"));
-      CompletableFuture<Freed> writer =
-          untilFreed(
-              () -> {
-                large.executeQuery().close();
-                written.incrementAndGet();
-              });
-      await("large statements to pass").until(() -> written.get() > 1);
-      Promotion promotion;
-      try (PromotionWatch watch = PromotionWatch.start(own.standbys())) {
-        old.pause();
-        promotion =
-            await("a standby to be promoted")
-                .atMost(Duration.ofMinutes(1))
-                .until(watch::promotion, Optional::isPresent)
-                .orElseThrow();
+      try {
+        large.setString(1, "x".repeat(32 << 20));
+        AtomicInteger written = new AtomicInteger();
+        CompletableFuture<Freed> reader = untilFreed(() -> ask(reading, "SELECT pg_sleep(300)"));
+        CompletableFuture<Freed> writer =
+            untilFreed(
+                () -> {
+                  large.executeQuery().close();
+                  written.incrementAndGet();
+                });
+        await("large statements to pass").until(() -> written.get() > 1);
+        Promotion promotion;
+        try (PromotionWatch watch = PromotionWatch.start(own.standbys())) {
+          old.pause();
+          promotion =
+              await("a standby to be promoted")
+                  .atMost(Duration.ofMinutes(1))
+                  .until(watch::promotion, Optional::isPresent)
+                  .orElseThrow();
+        }
+        long readerFreed = reader.get(10, TimeUnit.SECONDS).nanoTime() - promotion.nanoTime();
+        long writerFreed = writer.get(10, TimeUnit.SECONDS).nanoTime() - promotion.nanoTime();
+        try (Connection connection = dataSource.getConnection()) {
+          long connected = System.nanoTime() - promotion.nanoTime();
+          assertEquals(promotion.node().containerAddress().host(), ask(connection, ADDRESS));
+          assertEquals("t", ask(connection, SSL));
+          System.out.printf(
+              "frozen under TLS, after the promotion: reader freed %.1f ms, writer freed %.1f ms,"
+                  + " connected by %.1f ms%n",
+              readerFreed / 1e6, writerFreed / 1e6, connected / 1e6);
+        }
+        assertTrue(readerFreed < 2e9 && writerFreed < 2e9, "hung on after the promotion");
+      } finally {
+        // Also frees who hangs after all. Let go on instead, it would sleep out what it was asked.
+        old.kill();
       }
-      long readerFreed = reader.get(10, TimeUnit.SECONDS).nanoTime() - promotion.nanoTime();
-      long writerFreed = writer.get(10, TimeUnit.SECONDS).nanoTime() - promotion.nanoTime();
-      try (Connection connection = dataSource.getConnection()) {
-        long connected = System.nanoTime() - promotion.nanoTime();
-        assertEquals(promotion.node().containerAddress().host(), ask(connection, ADDRESS));
-        assertEquals("t", ask(connection, SSL));
-        System.out.printf(
-            "frozen under TLS, after the promotion: reader freed %.1f ms, writer freed %.1f ms,"
-                + " connected by %.1f ms%n",
-            readerFreed / 1e6, writerFreed / 1e6, connected / 1e6);
-      }
-      assertTrue(readerFreed < 2e9 && writerFreed < 2e9, "hung on after the promotion");
     }
-    // Let go on, it would sleep out what it was asked: only a write would tell it that nobody
-    // waits.
-    old.kill();
     Leaks.awaitNone(own);
   }
 
