@@ -11,18 +11,25 @@ package io.github.repmgrjdbc;
  */
 public record HostAndPort(String host, int port) {
 
+  /** What the name system allows (RFC 1035), with its dots. */
+  private static final int LONGEST_HOST = 255;
+
   /** PostgreSQL's registered port, used where an address names none. */
   public static final int DEFAULT_PORT = 5432;
 
   /**
    * Makes an address.
    *
-   * @throws IllegalArgumentException if the host is blank or has a character that no host has, or
-   *     the port is out of range
+   * @throws IllegalArgumentException if the host is blank, too long, or has a character that no
+   *     host has, or the port is out of range
    */
   public HostAndPort {
     if (host.isBlank()) {
       throw new IllegalArgumentException("the host is empty");
+    }
+    if (host.length() > LONGEST_HOST) {
+      throw new IllegalArgumentException(
+          "the host is " + host.length() + " characters long, allowed are " + LONGEST_HOST);
     }
     for (int i = 0; i < host.length(); i++) {
       char c = host.charAt(i);

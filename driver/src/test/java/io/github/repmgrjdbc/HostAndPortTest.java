@@ -71,4 +71,15 @@ class HostAndPortTest {
 
     assertEquals("'db?1' is no host: it has the character " + name, e.getMessage());
   }
+
+  @Test
+  void aHostIsAsLongAsANameMayBe() {
+    assertEquals("a".repeat(255), HostAndPort.parse("a".repeat(255)).host());
+
+    Exception e =
+        assertThrows(
+            IllegalArgumentException.class, () -> HostAndPort.parse("a".repeat(256) + ":1"));
+
+    assertEquals("the host is 256 characters long, allowed are 255", e.getMessage());
+  }
 }

@@ -204,7 +204,7 @@ final class Cluster implements AutoCloseable {
       await(now.epoch(), waitUntil);
       if (!closed && tasks.nanoTime() - giveUp >= 0) {
         Duration waited = Duration.ofNanos(tasks.nanoTime() - start);
-        throw Errors.noPrimary(waited, decision, view, lastFailure);
+        throw Errors.noPrimary(waited, decision, view, config, lastFailure);
       }
     }
   }
@@ -361,6 +361,9 @@ final class Cluster implements AutoCloseable {
   private Map<String, String> probeParameters() {
     Map<String, String> parameters = parameters(probing);
     parameters.put(PGProperty.APPLICATION_NAME.getName(), "repmgr-jdbc monitor");
+    // The application's settings are not for the probes, and a PgBouncer between refuses them.
+    parameters.remove(PGProperty.OPTIONS.getName());
+    parameters.remove(PGProperty.CURRENT_SCHEMA.getName());
     return parameters;
   }
 

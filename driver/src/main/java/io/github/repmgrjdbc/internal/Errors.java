@@ -36,15 +36,26 @@ final class Errors {
 
   /** Nobody could be connected to in time. */
   static SQLException noPrimary(
-      Duration waited, Decision decision, ClusterView view, @Nullable SQLException lastFailure) {
+      Duration waited,
+      Decision decision,
+      ClusterView view,
+      RepmgrConfig config,
+      @Nullable SQLException lastFailure) {
+    // Before the first answer there are no nodes, only addresses.
+    String nodes =
+        decision.nodes().isEmpty()
+            ? config.hosts().stream()
+                .map(host -> host + ": no answer yet")
+                .collect(Collectors.joining("; "))
+            : describe(decision.nodes());
     return new NoSuitableNodeException(
         "No primary within "
             + waited.toMillis()
             + " ms: "
             + decision.reason()
-            + (lastFailure == null ? "" : "; the last attempt: " + oneLine(lastFailure))
+            + (lastFailure == null ? "" : "; the last attempt: " + Failure.describe(lastFailure))
             + ". "
-            + describe(decision.nodes()),
+            + nodes,
         view,
         lastFailure);
   }
@@ -75,7 +86,7 @@ final class Errors {
             + " no connection to database "
             + config.database()
             + ": "
-            + oneLine(e),
+            + Failure.describe(e),
         String.valueOf(e.getSQLState()),
         e);
   }
@@ -116,9 +127,5 @@ final class Errors {
                         .toLowerCase(Locale.ROOT)
                     + node.detail())
         .collect(Collectors.joining("; "));
-  }
-
-  private static String oneLine(SQLException e) {
-    return String.valueOf(e.getMessage()).replaceAll("\\s*\\n\\s*", " ");
   }
 }

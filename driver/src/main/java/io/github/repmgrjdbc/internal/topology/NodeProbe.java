@@ -2,12 +2,10 @@ package io.github.repmgrjdbc.internal.topology;
 
 import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.internal.topology.Observation.Answer;
+import io.github.repmgrjdbc.internal.topology.Observation.Failure;
 import io.github.repmgrjdbc.internal.wire.Dial;
 import io.github.repmgrjdbc.internal.wire.Network;
-import java.io.EOFException;
-import java.io.IOException;
 import java.net.InetSocketAddress;
-import java.net.UnknownHostException;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
@@ -113,7 +111,7 @@ public final class NodeProbe implements Probe {
 
   private volatile boolean awake;
   private volatile boolean closed;
-  private @Nullable Session session;
+  private volatile @Nullable Session session;
   private List<Member> copy = List.of();
 
   /** An open connection with its prepared question. */
@@ -216,10 +214,10 @@ public final class NodeProbe implements Probe {
     Session open = session;
     if (open == null) {
       // The login itself was refused: of all rights, that one is for the database.
-      return "; the cure: GRANT CONNECT ON DATABASE "
-          + database
-          + " TO "
-          + parameters.get().get("user");
+      String user = parameters.get().get("user");
+      return user == null
+          ? ""
+          : "; the cure: GRANT CONNECT ON DATABASE " + quoted(database) + " TO " + quoted(user);
     }
     List<String> grants = new ArrayList<>();
     try (Statement statement = open.connection.createStatement();
@@ -266,6 +264,13 @@ public final class NodeProbe implements Probe {
     return new SQLException("the answer makes no sense: " + e, "08P01", e);
   }
 
+  /** As {@code quote_ident} does, but for key words. */
+  private static String quoted(String identifier) {
+    return identifier.matches("[a-z_][a-z0-9_]*")
+        ? identifier
+        : '"' + identifier.replace("\"", "\"\"") + '"';
+  }
+
   private static List<Member> readTable(Connection connection) throws SQLException {
     List<Member> members = new ArrayList<>();
     try (PreparedStatement statement = connection.prepareStatement(NODE_TABLE);
@@ -296,21 +301,7 @@ public final class NodeProbe implements Probe {
     String cut = failed.cutReason();
     return cut != null
         ? Observation.failed(address, "08006", cut)
-        : Observation.failed(address, e, describe(e) + cure);
-  }
-
-  /** On one line, and without pgJDBC's advice on firewalls: the cause says what happened. */
-  private static String describe(SQLException e) {
-    Throwable cause = e.getCause();
-    String message = String.valueOf(e.getMessage());
-    if (cause instanceof UnknownHostException) {
-      message = "unknown host";
-    } else if (cause instanceof EOFException) {
-      message = "the server closed the connection";
-    } else if (cause instanceof IOException && cause.getMessage() != null) {
-      message = cause.getMessage();
-    }
-    return message.replaceAll("\\s*\n\\s*", " ");
+        : Observation.failed(address, e, Failure.describe(e) + cure);
   }
 
   @Override
@@ -378,6 +369,15 @@ public final class NodeProbe implements Probe {
     Dial current = dial;
     if (current != null) {
       current.hangUp("the probe is closed");
+    }
+    Session open = session;
+    if (open != null) {
+      try {
+        // Its socket is closed. This is for pgJDBC, which would warn of a connection never closed.
+        open.connection.abort(Runnable::run);
+      } catch (SQLException e) {
+        // It had ended already.
+      }
     }
   }
 }

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.SocketException;
 import java.net.SocketTimeoutException;
+import java.net.UnknownHostException;
 import java.security.GeneralSecurityException;
 import java.sql.SQLException;
 import java.util.List;
@@ -18,6 +19,7 @@ import javax.security.auth.login.LoginException;
 import org.ietf.jgss.GSSException;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.util.PSQLException;
+import org.postgresql.util.ServerErrorMessage;
 
 /**
  * What one probe of one address brought: an answer, or why there is none.
@@ -141,6 +143,30 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
           && pgJdbcs.getServerErrorMessage() == null
           && UNUSABLE.contains(String.valueOf(e.getSQLState()))
           && !hasCause(e, IOException.class, GSSException.class, LoginException.class);
+    }
+
+    /**
+     * What happened, on one line: the server's words without the position in a question that nobody
+     * but the driver knows; the network's without pgJDBC's advice on firewalls.
+     */
+    public static String describe(SQLException e) {
+      String message = String.valueOf(e.getMessage());
+      ServerErrorMessage server =
+          e instanceof PSQLException pgJdbcs ? pgJdbcs.getServerErrorMessage() : null;
+      if (server != null) {
+        message =
+            server.getSeverity()
+                + ": "
+                + server.getMessage()
+                + (server.getDetail() == null ? "" : " (" + server.getDetail() + ")");
+      } else if (e.getCause() instanceof UnknownHostException) {
+        message = "unknown host";
+      } else if (e.getCause() instanceof EOFException) {
+        message = "the server closed the connection";
+      } else if (e.getCause() instanceof IOException cause && cause.getMessage() != null) {
+        message = cause.getMessage();
+      }
+      return message.replaceAll("\\s*\n\\s*", " ");
     }
 
     @SafeVarargs
