@@ -99,9 +99,24 @@ public final class RepmgrNode {
     docker.stopContainerCmd(containerId).withTimeout(STOP_SECONDS).exec();
   }
 
-  /** Freezes every process of the node; its kernel goes on accepting connections. */
+  /**
+   * Freezes every process of the node; its kernel goes on accepting connections.
+   *
+   * <p>A kernel freezes a group's processes one by one, and runc gives up if that takes it longer
+   * than a few milliseconds, as it may on a busy machine: "unable to freeze", and all run on. Then
+   * it is asked again, up to 10 s.
+   */
   public void pause() {
-    docker.pauseContainerCmd(containerId).exec();
+    Awaitility.await(name + " to freeze")
+        .pollInSameThread()
+        .pollDelay(Duration.ZERO)
+        .atMost(Duration.ofSeconds(10))
+        .ignoreExceptionsMatching(e -> String.valueOf(e.getMessage()).contains("unable to freeze"))
+        .until(
+            () -> {
+              docker.pauseContainerCmd(containerId).exec();
+              return true;
+            });
   }
 
   /** Lets a frozen node go on. */
