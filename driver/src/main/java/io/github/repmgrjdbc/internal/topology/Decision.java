@@ -90,8 +90,9 @@ public record Decision(
   /**
    * Who answered at an address, and for which database cluster.
    *
-   * @param conninfo what the node table said of the node when it was first met there: where it says
-   *     something else since, the node has moved if it no longer answers
+   * @param conninfo what the node table said of the node when it was first met there, or "" while
+   *     it is not registered: where it says something else since, the node has moved if it no
+   *     longer answers
    */
   record Identity(long systemIdentifier, int nodeId, String conninfo) {}
 

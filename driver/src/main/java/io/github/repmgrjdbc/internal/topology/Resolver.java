@@ -140,7 +140,7 @@ public final class Resolver {
       members.putAll(term == null ? unionOfCopies() : memory.members());
       identify();
       if (term != null && !seen.containsKey(term.primaryId())) {
-        followMoves();
+        followMoves(term);
       }
     }
 
@@ -201,6 +201,7 @@ public final class Resolver {
             .filter(other -> isOlder(other, next))
             .forEach(other -> refused.put(other.id, olderThan(other, next)));
       }
+      noteConninfo();
       return new Decision(
           next,
           primary != null,
@@ -226,9 +227,9 @@ public final class Resolver {
     private Map<Integer, Member> unionOfCopies() {
       Map<Integer, Member> union = new TreeMap<>();
       answers.values().stream()
-          .filter(answer -> !isForeign(answer))
+          .filter(answer -> !isForeign(answer.nodeId(), answer))
           .sorted(
-              Comparator.comparing((Answer answer) -> !isWitness(answer))
+              Comparator.comparing((Answer answer) -> !isWitness(answer.nodeId(), answer))
                   .thenComparing(Answer::timeline))
           .forEach(answer -> answer.copy().forEach(row -> union.put(row.nodeId(), row)));
       return union;
@@ -245,12 +246,10 @@ public final class Resolver {
             if (known == null
                 || known.nodeId() != id
                 || known.systemIdentifier() != answer.systemIdentifier()) {
-              Member row = members.get(id);
-              String conninfo = row == null ? "" : row.conninfo();
-              identities.put(address, new Identity(answer.systemIdentifier(), id, conninfo));
+              identities.put(address, new Identity(answer.systemIdentifier(), id, ""));
             }
             // Another cluster's node may claim the id of one of ours.
-            if (!isForeign(answer)) {
+            if (!isForeign(id, answer)) {
               seen.putIfAbsent(id, new Seen(id, address, answer));
             }
           });
@@ -258,18 +257,27 @@ public final class Resolver {
 
     /**
      * While the primary is silent, only the others' copies tell where a silent node has moved: it
-     * may be the primary itself.
+     * may be the primary itself. A copy that does not name it is of an earlier time: a stale
+     * primary's, say.
      */
-    private void followMoves() {
-      for (Seen other : seen.values()) {
-        if (!isWitness(other)) {
-          for (Member row : other.answer.copy()) {
-            if (members.containsKey(row.nodeId()) && !seen.containsKey(row.nodeId())) {
-              members.put(row.nodeId(), row);
-            }
-          }
-        }
-      }
+    private void followMoves(Term served) {
+      seen.values().stream()
+          .filter(other -> !isWitness(other) && other.answer.namesPrimary(served.primaryId()))
+          .sorted(Comparator.comparingInt(Seen::timeline))
+          .flatMap(other -> other.answer.copy().stream())
+          .filter(row -> members.containsKey(row.nodeId()) && !seen.containsKey(row.nodeId()))
+          .forEach(row -> members.put(row.nodeId(), row));
+    }
+
+    /** What is said now of nodes that were first met just now, or before they were registered. */
+    private void noteConninfo() {
+      identities.replaceAll(
+          (address, identity) -> {
+            Member row = members.get(identity.nodeId());
+            return row == null || !identity.conninfo().isEmpty()
+                ? identity
+                : new Identity(identity.systemIdentifier(), identity.nodeId(), row.conninfo());
+          });
     }
 
     private int idOf(HostAndPort address, Answer answer) {
@@ -325,26 +333,27 @@ public final class Resolver {
       return home == null || member.isWitness() || entry.getValue().systemIdentifier() == home;
     }
 
-    private boolean isWitness(Answer answer) {
-      return answer.row(answer.nodeId()).filter(Member::isWitness).isPresent();
+    private boolean isWitness(Seen node) {
+      return isWitness(node.id, node.answer);
     }
 
-    private boolean isWitness(Seen node) {
-      Member member = members.get(node.id);
-      return (member != null && member.isWitness())
-          || node.answer.row(node.id).filter(Member::isWitness).isPresent();
+    /** By its own copy, or, if it is not in there, by what the others say. */
+    private boolean isWitness(int id, Answer answer) {
+      Member row = answer.row(id).orElse(members.get(id));
+      return row != null && row.isWitness();
     }
 
     private static boolean isRegisteredPrimary(Answer answer) {
+      // One that does not know itself may be the witness, if there is one.
       boolean registered =
           answer.nodeId() == 0
-              ? !answer.copy().isEmpty()
+              ? !answer.copy().isEmpty() && answer.copy().stream().noneMatch(Member::isWitness)
               : answer.row(answer.nodeId()).filter(row -> !row.isWitness()).isPresent();
       return !answer.inRecovery() && registered;
     }
 
-    private boolean isForeign(Answer answer) {
-      return home != null && answer.systemIdentifier() != home && !isWitness(answer);
+    private boolean isForeign(int id, Answer answer) {
+      return home != null && answer.systemIdentifier() != home && !isWitness(id, answer);
     }
 
     // ---- who is superseded -------------------------------------------------------------------
@@ -681,7 +690,8 @@ public final class Resolver {
         Identity identity = identities.get(seed);
         Answer answer = answers.get(seed);
         boolean tied = identity != null && members.containsKey(identity.nodeId());
-        boolean foreign = answer != null && isForeign(answer);
+        boolean foreign =
+            answer != null && isForeign(identity == null ? 0 : identity.nodeId(), answer);
         if ((!tied || foreign) && used.add(seed)) {
           nodes.add(
               new Node(
