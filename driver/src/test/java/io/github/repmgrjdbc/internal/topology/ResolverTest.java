@@ -336,6 +336,44 @@ class ResolverTest {
     }
 
     @Test
+    void isNoPrimaryOfAnotherClusterThoughItDoesNotKnowItself() {
+      scenario()
+          .sees(takesWrites(1, 1, table), follows(2, 1, 1, table), anonymous(witness(4, table)))
+          .serves(1, 1)
+          .hasNode(4, Role.WITNESS, State.UP);
+    }
+
+    @Test
+    void thatForgotItselfIsKnownAndSupportsStill() {
+      scenario()
+          .sees(takesWrites(1, 1, table), follows(2, 1, 1, table), witness(4, table))
+          .serves(1, 1)
+          .sees(takesWrites(1, 1, table), silent(2), anonymous(witness(4, table)))
+          .serves(1, 1)
+          .says("supported by n4")
+          .hasNode(4, Role.WITNESS, State.UP);
+    }
+
+    @Test
+    void isOneByThePrimarysCopyIfItsOwnIsEmpty() {
+      scenario()
+          .sees(takesWrites(1, 1, table), follows(2, 1, 1, table), witness(4, List.of()))
+          .serves(1, 1)
+          .hasNode(4, Role.WITNESS, State.UP);
+    }
+
+    @Test
+    void anotherClustersNodeWithItsIdIsNone() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, table),
+              follows(2, 1, 1, table),
+              followsIn(OTHER_CLUSTER, 4, 1, 1, table(primary(1), standby(4, 1))))
+          .serves(1, 1)
+          .hasNode(4, Role.WITNESS, State.FOREIGN);
+    }
+
+    @Test
     void unidentifiedWitnessIsNotTakenForAPrimary() {
       Observation unidentified =
           Observation.of(address(4), answer(0, false, 9, WITNESS_CLUSTER, 0, table));
@@ -936,6 +974,365 @@ class ResolverTest {
   }
 
   @Nested
+  class AnotherCluster {
+
+    /** Sorts before every address of ours, so that it is looked at first. */
+    private final HostAndPort strange = new HostAndPort("a", 1);
+
+    @Test
+    void itsStandbyWithOneOfOurIdsIsIgnoredOnAColdStart() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              silent(3),
+              at(strange, followsIn(OTHER_CLUSTER, 2, 9, 3, with(N1_LEADS, standby(7, 1)))))
+          .serves(1, 1)
+          .hasNode(2, Role.STANDBY, State.UP)
+          .hasDetail(2, "follows n1")
+          .dials(2, address(2))
+          .hasStranger(strange, Role.STANDBY, State.FOREIGN, "another database cluster")
+          .hasNodes(4);
+    }
+
+    @Test
+    void andWhileNobodyIsServedYet() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              silent(2),
+              silent(3),
+              at(strange, followsIn(OTHER_CLUSTER, 2, 9, 1, with(N1_LEADS, standby(7, 1)))))
+          .servesNobody("no other node supports it yet")
+          .hasNode(2, Role.STANDBY, State.SILENT)
+          .dials(2, address(2))
+          .hasStranger(strange, Role.STANDBY, State.FOREIGN, "another database cluster")
+          .hasNodes(4);
+    }
+
+    @Test
+    void itsStandbyAtTheAddressOfOneOfOursIsSaidToBeThere() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              followsIn(OTHER_CLUSTER, 2, 1, 1, N1_LEADS),
+              follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .hasNode(2, Role.STANDBY, State.FOREIGN)
+          .hasDetail(2, "a node of another database cluster answers at its address");
+    }
+
+    @Test
+    void whoAnsweredBeforeAnyPrimaryDidIsIgnoredOnceOneDoes() {
+      scenario()
+          .starts(strange, address(1), address(2))
+          .sees(at(strange, followsIn(OTHER_CLUSTER, 2, 1, 1, N1_LEADS)))
+          .servesNobody("no node answers as the primary")
+          .sees(
+              at(strange, followsIn(OTHER_CLUSTER, 2, 1, 1, N1_LEADS)),
+              takesWrites(1, 1, N1_LEADS),
+              silent(2),
+              follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .hasNode(2, Role.STANDBY, State.SILENT)
+          .dials(2, address(2));
+    }
+
+    @Test
+    void itsPrimaryWithAnEmptyTableDoesNotBlockAColdStart() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              silent(3),
+              at(strange, takesWritesOf(OTHER_CLUSTER, 1, 9, List.of())))
+          .serves(1, 1)
+          .belongsTo(CLUSTER)
+          .hasStranger(strange, Role.UNKNOWN, State.FOREIGN, "another database cluster");
+    }
+
+    @Test
+    void norWithATableInWhichItIsNot() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              silent(3),
+              at(strange, takesWritesOf(OTHER_CLUSTER, 1, 9, table(standby(2, 1)))))
+          .serves(1, 1)
+          .belongsTo(CLUSTER);
+    }
+
+    @Test
+    void norWithoutATableAndWithoutAnId() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              silent(3),
+              at(strange, anonymous(takesWritesOf(OTHER_CLUSTER, 1, 9, List.of()))))
+          .serves(1, 1)
+          .belongsTo(CLUSTER);
+    }
+
+    @Test
+    void norDoesItsWitness() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              silent(3),
+              at(strange, witness(9, table(primary(1), row(9, "witness", true, 1)))))
+          .serves(1, 1);
+    }
+
+    @Test
+    void twoRegisteredPrimariesServeNobodyAndAreNamed() {
+      for (int id : new int[] {1, 7}) {
+        scenario()
+            .sees(
+                takesWrites(1, 1, N1_LEADS),
+                follows(2, 1, 1, N1_LEADS),
+                silent(3),
+                at(strange, takesWritesOf(OTHER_CLUSTER, id, 1, table(primary(id)))))
+            .servesNobody(
+                "the addresses lead to several database clusters: the primaries at a:1 and n1:5432")
+            .hunts()
+            .needsNoRecheck();
+      }
+    }
+
+    @Test
+    void aPrimaryThatDoesNotKnowItselfCountsToo() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              silent(3),
+              at(strange, anonymous(takesWritesOf(OTHER_CLUSTER, 7, 1, table(primary(7))))))
+          .servesNobody("the primaries at a:1 and n1:5432");
+    }
+
+    @Test
+    void itsPrimaryWithOneOfOurIdsHidesNobodyLaterEither() {
+      Observation foreign = at(strange, takesWritesOf(OTHER_CLUSTER, 1, 9, table(primary(1))));
+      healthy()
+          .starts(address(1), address(2), address(3), strange)
+          .sees(
+              foreign,
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .dials(1, address(1))
+          .hasStranger(strange, Role.UNKNOWN, State.FOREIGN, "another database cluster")
+          .sees(foreign, refused(1), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .servesNobody("n1 is silent: Connection refused")
+          .dials(1, address(1));
+    }
+
+    @Test
+    void itsStandbyDoesNotSupportOurs() {
+      Observation foreign = at(strange, followsIn(OTHER_CLUSTER, 3, 1, 2, N2_LEADS));
+      healthy()
+          .sees(takesWrites(1, 1, N1_LEADS), takesWrites(2, 2, N1_LEADS), silent(3), foreign)
+          .servesNobody("n2 was promoted beside n1");
+    }
+  }
+
+  @Nested
+  class Moved {
+
+    private final HostAndPort mapped3 = new HostAndPort("localhost", 32_003);
+    private final HostAndPort elsewhere = new HostAndPort("elsewhere", 5_432);
+    private final List<Member> n1Moved = table(moved(primary(1)), standby(2, 1), standby(3, 1));
+    private final List<Member> n3Moved = table(primary(1), standby(2, 1), moved(standby(3, 1)));
+
+    @Test
+    void whereANodeStillAnswersItIsDialledThoughItsConninfoHasChanged() {
+      healthy()
+          .sees(takesWrites(1, 1, n3Moved), follows(2, 1, 1, n3Moved), follows(3, 1, 1, n3Moved))
+          .serves(1, 1)
+          .dials(3, address(3));
+    }
+
+    @Test
+    void onceItIsSilentThereItIsDialledAtItsNewConninfo() {
+      healthy()
+          .sees(takesWrites(1, 1, n3Moved), follows(2, 1, 1, n3Moved), follows(3, 1, 1, n3Moved))
+          .sees(takesWrites(1, 1, n3Moved), follows(2, 1, 1, n3Moved), silent(3))
+          .serves(1, 1)
+          .dials(3, elsewhere)
+          .sees(
+              takesWrites(1, 1, n3Moved),
+              follows(2, 1, 1, n3Moved),
+              at(elsewhere, follows(3, 1, 1, n3Moved)))
+          .hasNode(3, Role.STANDBY, State.UP)
+          .dials(3, elsewhere)
+          .sees(takesWrites(1, 1, n3Moved), follows(2, 1, 1, n3Moved), at(elsewhere, refused(3)))
+          .dials(3, elsewhere);
+    }
+
+    @Test
+    void whileItsConninfoIsTheSameItIsDialledWhereItWasMet() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              at(mapped3, follows(3, 1, 1, N1_LEADS)))
+          .dials(3, mapped3)
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), at(mapped3, refused(3)))
+          .serves(1, 1)
+          .dials(3, mapped3)
+          .hasDetail(3, "Connection refused");
+    }
+
+    @Test
+    void whereItWasMetBeforeItWasRegisteredIsNoLessGood() {
+      List<Member> without3 = table(primary(1), standby(2, 1));
+      scenario()
+          .sees(
+              takesWrites(1, 1, without3),
+              follows(2, 1, 1, without3),
+              at(mapped3, follows(3, 1, 1, without3)))
+          .serves(1, 1)
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              at(mapped3, follows(3, 1, 1, N1_LEADS)))
+          .again()
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), at(mapped3, refused(3)))
+          .dials(3, mapped3);
+    }
+
+    @Test
+    void whereItAnswersAgainItIsDialledAgain() {
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              at(mapped3, follows(3, 1, 1, N1_LEADS)))
+          .sees(takesWrites(1, 1, n3Moved), follows(2, 1, 1, n3Moved), at(mapped3, refused(3)))
+          .dials(3, elsewhere)
+          .sees(
+              takesWrites(1, 1, n3Moved),
+              follows(2, 1, 1, n3Moved),
+              at(elsewhere, silent(3)),
+              at(mapped3, follows(3, 1, 1, n3Moved)))
+          .dials(3, mapped3)
+          .hasNode(3, Role.STANDBY, State.UP);
+    }
+
+    @Test
+    void whoMovesBackIsDialledWhereItWasAtFirst() {
+      healthy()
+          .sees(
+              takesWrites(1, 1, n3Moved),
+              follows(2, 1, 1, n3Moved),
+              at(elsewhere, follows(3, 1, 1, n3Moved)))
+          .dials(3, elsewhere)
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), silent(3))
+          .dials(3, address(3));
+    }
+
+    @Test
+    void twoThatSwapTheirAddressesAreEachDialledAtTheNewOne() {
+      List<Member> swapped = table(primary(1), standby(2, 1, "host=n3"), standby(3, 1, "host=n2"));
+      healthy()
+          .sees(
+              takesWrites(1, 1, swapped),
+              at(address(3), follows(2, 1, 1, swapped)),
+              at(address(2), follows(3, 1, 1, swapped)))
+          .dials(2, address(3))
+          .dials(3, address(2))
+          .sees(takesWrites(1, 1, swapped), at(address(3), refused(2)), silent(2))
+          .dials(2, address(3))
+          .dials(3, address(2));
+    }
+
+    @Test
+    void aSilentPrimaryIsFollowedByTheOthersCopies() {
+      healthy()
+          .sees(refused(1), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, n1Moved))
+          .servesNobody("n1 is silent")
+          .dials(1, elsewhere)
+          .sees(
+              refused(1),
+              at(elsewhere, takesWrites(1, 1, n1Moved)),
+              follows(2, 1, 1, n1Moved),
+              follows(3, 1, 1, n1Moved))
+          .serves(1, 1)
+          .dials(1, elsewhere);
+    }
+
+    @Test
+    void soIsAnotherThatIsSilentMeanwhile() {
+      healthy()
+          .sees(refused(1), follows(2, 1, 1, n3Moved), silent(3))
+          .dials(1, address(1))
+          .dials(3, elsewhere);
+    }
+
+    @Test
+    void whatTheOthersSayOfANodeThatAnswersOrIsNoMemberDoesNotCount() {
+      List<Member> changed =
+          with(
+              table(primary(1), new Member(2, "renamed", "standby", true, 1, "host=n2")),
+              standby(4, 1));
+      healthy()
+          .sees(refused(1), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, changed))
+          .servesNobody("n1 is silent")
+          .isCalled(2, "n2")
+          .hasNodes(3);
+    }
+
+    @Test
+    void whileThePrimaryAnswersItsCopyAloneSaysWhoMoved() {
+      healthy()
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, n3Moved), silent(3))
+          .serves(1, 1)
+          .dials(3, address(3));
+    }
+
+    @Test
+    void aWitnessesCopyMovesNobody() {
+      List<Member> four = with(N1_LEADS, row(4, "witness", true, 1));
+      List<Member> late = with(n1Moved, row(4, "witness", true, 1));
+      scenario()
+          .sees(takesWrites(1, 1, four), follows(2, 1, 1, four), silent(3), witness(4, four))
+          .serves(1, 1)
+          .sees(refused(1), silent(2), witness(4, late))
+          .servesNobody("n1 is silent")
+          .dials(1, address(1))
+          .sees(refused(1), follows(2, 1, 1, late), witness(4, four))
+          .dials(1, elsewhere);
+    }
+
+    @Test
+    void aStalePrimarysCopyMovesNobody() {
+      List<Member> n2Moved = table(failed(1), moved(primary(2)), standby(3, 2));
+      failedOver()
+          .sees(silent(1), at(elsewhere, takesWrites(2, 2, n2Moved)), follows(3, 2, 2, n2Moved))
+          .serves(2, 2)
+          .sees(takesWrites(1, 1, N1_LEADS), at(elsewhere, refused(2)), silent(2), silent(3))
+          .servesNobody("n2 is silent")
+          .dials(2, elsewhere);
+    }
+
+    @Test
+    void ofTwoCopiesTheOneOfTheNewerTimelineCounts() {
+      List<Member> n1LeadsAgain = table(moved(primary(1)), standby(2, 1), standby(3, 1));
+      scenario()
+          .sees(takesWrites(1, 3, N1_LEADS), follows(2, 3, 1, N1_LEADS), silent(3))
+          .serves(1, 3)
+          .sees(refused(1), follows(2, 3, 1, n1LeadsAgain), follows(3, 1, 1, N1_LEADS))
+          .dials(1, elsewhere)
+          .sees(refused(1), follows(2, 1, 1, N1_LEADS), follows(3, 3, 1, n1LeadsAgain))
+          .dials(1, elsewhere);
+    }
+  }
+
+  @Nested
   class Incurable {
 
     @Test
@@ -1119,6 +1516,11 @@ class ResolverTest {
       return this;
     }
 
+    Scenario isCalled(int id, String name) {
+      assertEquals(name, node(id).name());
+      return this;
+    }
+
     private Node node(int id) {
       return decision.nodes().stream().filter(node -> node.id() == id).findFirst().orElseThrow();
     }
@@ -1214,6 +1616,21 @@ class ResolverTest {
 
   private static Member standby(int id, int upstream) {
     return row(id, "standby", true, upstream);
+  }
+
+  private static Member standby(int id, int upstream, String conninfo) {
+    return new Member(id, "n" + id, "standby", true, upstream, conninfo);
+  }
+
+  /** Registered anew, at another address. */
+  private static Member moved(Member member) {
+    return new Member(
+        member.nodeId(),
+        member.name(),
+        member.type(),
+        member.active(),
+        member.upstreamId(),
+        "host=elsewhere user=repmgr");
   }
 
   private static Member row(int id, String type, boolean active, int upstream) {
