@@ -18,6 +18,7 @@ import io.github.repmgrjdbc.ClusterView.State;
 import io.github.repmgrjdbc.FakeServer.End;
 import io.github.repmgrjdbc.FakeServer.Mode;
 import io.github.repmgrjdbc.FakeServer.Row;
+import io.github.repmgrjdbc.internal.connect.Connector;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
@@ -278,6 +279,79 @@ class ClusterTest {
     await().atMost(SOON).until(() -> n1.sessions("app") == 0);
     n1.tellApplicationsInRecovery(null);
     assertEquals(n1.port(), portOf(dataSource.getConnection()));
+  }
+
+  @Test
+  void whatBelongsToAnotherClusterOrTimelineWhenVerifiedIsNotReturned() throws Exception {
+    RepmgrDataSource dataSource = dataSource(set("failoverTimeout", "0s"), n1, n2, n3);
+    await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
+    FakeServer other = new FakeServer(1).systemIdentifier(43);
+    toClose.add(other);
+    n1.leadApplicationsTo(other);
+
+    assertContains(
+        assertThrows(SQLException.class, dataSource::getConnection),
+        n1.address() + " is another database cluster, not the primary on timeline 1");
+    other.systemIdentifier(42).primary(2);
+    assertContains(
+        assertThrows(SQLException.class, dataSource::getConnection),
+        n1.address() + " is timeline 2, not the primary on timeline 1");
+    other.primary(1);
+    assertEquals(n1.port(), portOf(dataSource.getConnection()));
+  }
+
+  @Test
+  void aPrimaryWhoseSessionsAreReadOnlyIsServedWithOneWarning() throws Exception {
+    n1.readOnly();
+    Logger logger = (Logger) LoggerFactory.getLogger(Connector.class);
+    ListAppender<ILoggingEvent> log = new ListAppender<>();
+    Level before = logger.getLevel();
+    log.start();
+    logger.addAppender(log);
+    logger.setLevel(Level.WARN);
+    logger.setAdditive(false);
+    try {
+      RepmgrDataSource dataSource = dataSource(n1, n2, n3);
+
+      assertEquals(n1.port(), portOf(dataSource.getConnection()));
+      assertEquals(n1.port(), portOf(dataSource.getConnection()));
+
+      assertEquals(
+          List.of(
+              "The primary at "
+                  + n1.address()
+                  + " gives read-only sessions: see default_transaction_read_only"),
+          log.list.stream().map(ILoggingEvent::getFormattedMessage).toList());
+    } finally {
+      logger.detachAppender(log);
+      logger.setLevel(before);
+      logger.setAdditive(true);
+    }
+  }
+
+  @Test
+  void aRepmgrThatDoesNotTellUpstreamsIsAskedWithoutThem() throws Exception {
+    Stream.of(n1, n2, n3).forEach(n -> n.failQueriesOf("get_upstream_node_id", "42883"));
+    RepmgrDataSource dataSource = dataSource(n1, n2, n3);
+
+    assertEquals(n1.port(), portOf(dataSource.getConnection()));
+    assertEquals("in recovery", node(dataSource, 2).detail());
+    // On the connection that it was refused on, again and again.
+    int accepted = n2.accepted();
+    await().during(Duration.ofMillis(300)).atMost(SOON).until(() -> n2.accepted() == accepted);
+    assertEquals(1, n2.connections());
+  }
+
+  @Test
+  void refreshingAsksEverybodyNow() throws Exception {
+    RepmgrDataSource dataSource = dataSource(set("steadyInterval", "60s"), n1, n2, n3);
+    dataSource.getConnection().close();
+    await().atMost(SOON).until(() -> node(dataSource, 3).state() == State.UP);
+    n3.kill();
+
+    dataSource.refresh();
+
+    await().atMost(SOON).until(() -> node(dataSource, 3).state() == State.SILENT);
   }
 
   @Test

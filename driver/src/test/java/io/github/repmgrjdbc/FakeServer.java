@@ -110,6 +110,7 @@ public final class FakeServer implements AutoCloseable {
   private final ThreadPoolExecutor threads;
   private final Set<Session> sessions = ConcurrentHashMap.newKeySet();
   private final Map<String, String> passwords = new ConcurrentHashMap<>();
+  private final Map<String, String> refusals = new ConcurrentHashMap<>();
   private final List<End> ends = new CopyOnWriteArrayList<>();
   private final AtomicInteger accepted = new AtomicInteger();
   private final AtomicInteger canceled = new AtomicInteger();
@@ -122,6 +123,9 @@ public final class FakeServer implements AutoCloseable {
   private volatile @Nullable String loginError;
   private volatile @Nullable String queryError;
   private volatile @Nullable Boolean tellsApplicationsInRecovery;
+  private volatile @Nullable FakeServer behind;
+  private volatile boolean readOnly;
+  private volatile List<String> missingRights = List.of();
 
   /** Starts a primary on timeline 1 with an empty node table. */
   public FakeServer(int nodeId) {
@@ -209,6 +213,18 @@ public final class FakeServer implements AutoCloseable {
     return this;
   }
 
+  /** Applications are told what that server would tell them: its address leads there by now. */
+  public FakeServer leadApplicationsTo(FakeServer other) {
+    behind = other;
+    return this;
+  }
+
+  /** Its {@code default_transaction_read_only} is on. */
+  public FakeServer readOnly() {
+    readOnly = true;
+    return this;
+  }
+
   private synchronized FakeServer change(UnaryOperator<State> change) {
     state = change.apply(state);
     return this;
@@ -238,6 +254,18 @@ public final class FakeServer implements AutoCloseable {
   /** Answers every query with this SQLSTATE; null: answers again. */
   public FakeServer failQueries(@Nullable String sqlState) {
     queryError = sqlState;
+    return this;
+  }
+
+  /** Answers every query that speaks of this with this SQLSTATE. */
+  public FakeServer failQueriesOf(String name, String sqlState) {
+    refusals.put(name, sqlState);
+    return this;
+  }
+
+  /** What it says when it is asked which rights are missing. */
+  public FakeServer missingRights(String... grants) {
+    missingRights = List.of(grants);
     return this;
   }
 
@@ -678,10 +706,22 @@ public final class FakeServer implements AutoCloseable {
       if (error != null) {
         throw new Refusal(error, "refused by the script with " + error);
       }
+      if (sql.contains("has_schema_privilege")) {
+        return Result.rows(missingRights.stream().map(List::<Object>of).toList(), 1);
+      }
+      for (Map.Entry<String, String> refusal : refusals.entrySet()) {
+        if (sql.contains(refusal.getKey())) {
+          throw new Refusal(refusal.getValue(), "the script refuses " + refusal.getKey());
+        }
+      }
       State now = state;
       if (sql.contains("pg_control_recovery")) {
         return Result.row(
-            now.inRecovery, now.timeline, now.systemIdentifier, now.nodeId, now.upstreamId);
+            now.inRecovery,
+            now.timeline,
+            now.systemIdentifier,
+            now.nodeId,
+            sql.contains("get_upstream_node_id") ? now.upstreamId : 0);
       }
       if (sql.contains("repmgr.nodes")) {
         List<List<Object>> rows = new ArrayList<>();
@@ -693,13 +733,15 @@ public final class FakeServer implements AutoCloseable {
         return Result.rows(rows, 6);
       }
       if (sql.contains("pg_control_system")) {
+        FakeServer other = behind;
+        now = other == null ? now : other.state;
         Boolean told = tellsApplicationsInRecovery;
         boolean inRecovery = told == null ? now.inRecovery : told;
         return Result.row(
             inRecovery,
             inRecovery ? 0 : now.timeline,
             now.systemIdentifier,
-            inRecovery ? "on" : "off");
+            inRecovery || readOnly ? "on" : "off");
       }
       if (sql.equals("select 1")) {
         return Result.row(1);

@@ -2,6 +2,7 @@ package io.github.repmgrjdbc;
 
 import static org.awaitility.Awaitility.await;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -97,7 +98,77 @@ class IncurableErrorsTest {
     assertFailsAtOnce(sqlState, "refused by the script with " + sqlState);
   }
 
-  private void assertFailsAtOnce(String sqlState, String part) {
+  // ---- with what cures it --------------------------------------------------------------------
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      textBlock =
+          """
+          28P01 | . See repmgrUser and repmgrPassword; by default they are the connection's user
+          28000 | . pg_hba.conf of each node must let this user into this database, from here
+          3D000 | . repmgrDatabase must name the database that has repmgr.nodes
+          42501 | ; the cure: GRANT CONNECT ON DATABASE repmgr TO monitor
+          """)
+  void whatEveryLoginIsRefusedForIsToldWithItsCure(String sqlState, String cure) {
+    nodes.forEach(node -> node.failLogins(sqlState));
+
+    assertFailsAtOnce(sqlState, cure);
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"42P01", "3F000", "42883"})
+  void aDatabaseWithoutRepmgrIsSaidToBeThat(String sqlState) {
+    nodes.forEach(node -> node.failQueriesOf("repmgr.", sqlState));
+
+    assertFailsAtOnce(
+        sqlState, ". repmgrDatabase must name the database that has the extension repmgr");
+  }
+
+  @Test
+  void aPasswordThatIsWantedAndNotGivenIsToldWithItsCure() {
+    nodes.forEach(node -> node.password("monitor", "secret"));
+
+    assertFailsAtOnce("08004", ". See repmgrUser and repmgrPassword");
+  }
+
+  @Test
+  void rightsThatAreMissingAreToldWithTheirGrants() {
+    nodes.forEach(
+        node ->
+            node.failQueriesOf("repmgr.nodes", "42501")
+                .missingRights("GRANT USAGE ON SCHEMA repmgr TO m", "GRANT SELECT ON t TO m"));
+
+    assertFailsAtOnce(
+        "42501",
+        "the script refuses repmgr.nodes; the cure: GRANT USAGE ON SCHEMA repmgr TO m;"
+            + " GRANT SELECT ON t TO m");
+  }
+
+  @Test
+  void aRightThatNoGrantGivesIsToldWithoutACure() {
+    nodes.forEach(node -> node.failQueriesOf("repmgr.nodes", "42501"));
+
+    SQLException e = assertFailsAtOnce("42501", "the script refuses repmgr.nodes");
+
+    assertFalse(String.valueOf(e.getMessage()).contains("the cure"), e.getMessage());
+  }
+
+  @Test
+  void whoeverPgJdbcLogsInByDefaultIsNamed() {
+    nodes.forEach(node -> node.failLogins("28000"));
+    try (RepmgrDataSource nobodys = new RepmgrDataSource()) {
+      nobodys.setHosts(n1.address().toString());
+      nobodys.setDatabaseName("app");
+
+      SQLException e = assertThrows(SQLException.class, nobodys::getConnection);
+
+      String who = "in database repmgr as the operating system's user. ";
+      assertTrue(String.valueOf(e.getMessage()).contains(who), e.getMessage());
+    }
+  }
+
+  private SQLException assertFailsAtOnce(String sqlState, String part) {
     long start = System.nanoTime();
     SQLException e = assertThrows(SQLException.class, dataSource::getConnection);
     Duration took = Duration.ofNanos(System.nanoTime() - start);
@@ -106,6 +177,7 @@ class IncurableErrorsTest {
     assertTrue(String.valueOf(e.getMessage()).contains(part), e.getMessage());
     // The failover timeout is longer.
     assertTrue(took.compareTo(SOON) < 0, "it took " + took);
+    return e;
   }
 
   // ---- waited out ----------------------------------------------------------------------------
@@ -138,6 +210,13 @@ class IncurableErrorsTest {
     nodes.forEach(FakeServer::kill);
 
     assertIsWaitedOut("Connection refused");
+  }
+
+  @Test
+  void aNameThatNobodyKnowsIsWaitedOut() {
+    dataSource.setHosts("nowhere.invalid");
+
+    assertIsWaitedOut("nowhere.invalid:5432: unknown host");
   }
 
   @Test

@@ -382,6 +382,7 @@ class RepmgrConfigTest {
 
     assertEquals(different.size(), different.stream().distinct().count());
     assertNotEquals(different.get(0), different.get(0).withCredentials("u", null));
+    assertEquals(different.get(5), different.get(0).withRepmgrCredentials("u", null));
   }
 
   // ---- helpers -------------------------------------------------------------------------------

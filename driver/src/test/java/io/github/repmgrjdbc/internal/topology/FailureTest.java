@@ -1,7 +1,9 @@
 package io.github.repmgrjdbc.internal.topology;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
+import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.internal.topology.Observation.Failure;
 import java.io.EOFException;
 import java.io.IOException;
@@ -9,6 +11,7 @@ import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.security.cert.CertificateException;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.util.stream.Stream;
 import javax.net.ssl.SSLHandshakeException;
 import org.ietf.jgss.GSSException;
@@ -41,6 +44,36 @@ class FailureTest {
   @Test
   void noSqlStateAtAllIsWaitedOut() {
     assertEquals(false, Failure.isIncurable(new SQLException("no")));
+  }
+
+  @Test
+  void anExceptionThatIsItsOwnCauseIsLookedAtToo() {
+    SQLException first = new SQLException("no", "XX000");
+    IOException second = new IOException("its cause", first);
+    first.initCause(second);
+
+    boolean incurable =
+        assertTimeoutPreemptively(Duration.ofSeconds(5), () -> Failure.isIncurable(first));
+
+    assertEquals(false, incurable);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"28P01, true", "28000, true", "08004, true", "3D000, false", "08006, false"})
+  void whatIsOfTheLogin(String sqlState, boolean ofLogin) {
+    assertEquals(ofLogin, new Failure(sqlState, "no").isOfLogin());
+  }
+
+  @Test
+  void anObservationKeepsWhatWasSaid() {
+    HostAndPort address = new HostAndPort("n1", 5432);
+
+    assertEquals(
+        new Failure("28000", "no entry", true),
+        Observation.failed(address, new SQLException("no", "28000"), "no entry").failure());
+    assertEquals(
+        new Failure("", "nothing", false),
+        Observation.failed(address, new SQLException("no"), "nothing").failure());
   }
 
   static Stream<Arguments> whatPgJdbcSays() {
