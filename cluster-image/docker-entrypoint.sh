@@ -321,7 +321,7 @@ initialise() {
     log 'making a new cluster'
     begin_data
     task initdb --pgdata="$PGDATA" --username=postgres --data-checksums --encoding=UTF8 --locale=C.UTF-8 \
-        --auth-local=peer --auth-host=scram-sha-256 --no-instructions >/dev/null
+        --auth-local=peer --auth-host=scram-sha-256 >/dev/null
     render_postgresql_conf >>"$PGDATA/postgresql.conf"
     render_pg_hba "$auth_method" | write_file "$PGDATA/pg_hba.conf"
     start_postgres -c listen_addresses=

@@ -7,8 +7,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * What the driver knows about the cluster at one moment. Immutable.
  *
- * @param epoch grows by one with every change of anything but wording (the reason and the nodes'
- *     details); starts at 0, before anything is known
+ * @param epoch grows with every change of anything but wording (the reason and the nodes' details);
+ *     0 before anything is known
  * @param term the primary served last, or null before the first one
  * @param available whether the term's primary is given new connections now; false while it is in
  *     doubt or gone and no successor is known

@@ -58,8 +58,8 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
    *
    * @throws NoSuitableNodeException if there is no primary in time
    * @throws SQLException with state 22023 if the set-up is not as it must be, 08003 if the data
-   *     source is closed; pgJDBC's own if a password is wrong, the database is missing or a right
-   *     is
+   *     source is closed; 28P01, 28000, 3D000, 42501 and the like, at once, if a password is wrong,
+   *     or a database or right is missing: the README lists them
    */
   @Override
   public Connection getConnection() throws SQLException {

@@ -51,8 +51,9 @@ public final class RepmgrDriver implements Driver {
    *
    * @return null if the URL does not begin with {@code jdbc:repmgr:}
    * @throws NoSuitableNodeException if there is no primary in time
-   * @throws SQLException with state 22023 if the URL or a property is not as it must be; pgJDBC's
-   *     own if a password is wrong, the database is missing or a right is
+   * @throws SQLException with state 22023 if the URL or a property is not as it must be; 28P01,
+   *     28000, 3D000, 42501 and the like, at once, if a password is wrong, or a database or right
+   *     is missing: the README lists them
    */
   @Override
   public @Nullable Connection connect(String url, @Nullable Properties info) throws SQLException {

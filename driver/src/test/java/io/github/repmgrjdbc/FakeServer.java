@@ -245,6 +245,12 @@ public final class FakeServer implements AutoCloseable {
     return this;
   }
 
+  /** Lets this user in whatever the password. */
+  public FakeServer trust(String user) {
+    passwords.remove(user);
+    return this;
+  }
+
   /** Answers every login with this SQLSTATE; null: lets in again. */
   public FakeServer failLogins(@Nullable String sqlState) {
     loginError = sqlState;

@@ -1,5 +1,6 @@
 package io.github.repmgrjdbc;
 
+import static java.util.concurrent.TimeUnit.SECONDS;
 import static org.awaitility.Awaitility.await;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -8,9 +9,11 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.repmgrjdbc.FakeServer.Mode;
+import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.FutureTask;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -81,7 +84,7 @@ class IncurableErrorsTest {
   }
 
   @Test
-  void nodesThatDoNotAnswerAreNoReasonToWait() {
+  void onAColdStartNodesThatDoNotAnswerAreNoReasonToWait() {
     n1.kill();
     n2.mode(Mode.SILENT);
     n3.failLogins("28P01");
@@ -234,6 +237,44 @@ class IncurableErrorsTest {
 
     assertIsWaitedOut("refused by the script with " + curable);
     assertIsWaitedOut("refused by the script with " + incurable);
+  }
+
+  /** A standby that never lets us in is all that answers while the primary restarts. */
+  @Test
+  void aPrimaryThatRestartsIsReasonToWait() throws Exception {
+    n2.failLogins("28000");
+    n3.kill();
+    dataSource.getConnection().close();
+
+    n1.kill();
+    await().atMost(SOON).until(() -> dataSource.view().primary().isEmpty());
+
+    FutureTask<Connection> waiting = waiting();
+    n1.restart();
+    waiting.get(SOON.toSeconds(), SECONDS).close();
+  }
+
+  /** Another server has got the address of the primary that died, and refuses us there. */
+  @Test
+  void whoeverHasThePrimarysAddressNowIsReasonToWait() throws Exception {
+    dataSource.getConnection().close();
+    n1.failLogins("28P01");
+    n1.endSessions();
+
+    FutureTask<Connection> waiting = waiting();
+    await().atMost(SOON).until(() -> dataSource.view().primary().isEmpty());
+    n2.primary(2);
+
+    waiting.get(SOON.toSeconds(), SECONDS).close();
+  }
+
+  private FutureTask<Connection> waiting() {
+    FutureTask<Connection> call = new FutureTask<>(dataSource::getConnection);
+    Thread thread = new Thread(call, "waiting");
+    thread.setDaemon(true);
+    thread.start();
+    await().atMost(SOON).until(() -> thread.getState() == Thread.State.TIMED_WAITING);
+    return call;
   }
 
   @Test

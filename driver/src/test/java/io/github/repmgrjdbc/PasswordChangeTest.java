@@ -1,5 +1,6 @@
 package io.github.repmgrjdbc;
 
+import static java.util.concurrent.TimeUnit.SECONDS;
 import static org.awaitility.Awaitility.await;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -9,6 +10,7 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.FutureTask;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -176,6 +178,67 @@ class PasswordChangeTest {
     dataSource.getConnection("app", "old").close();
   }
 
+  /**
+   * Somebody who waits with the new one while all nodes are down must not be told of the old one.
+   */
+  @Test
+  void whoWaitsWithANewPasswordGetsItTried() throws Exception {
+    dataSource.getConnection("app", "old").close();
+    server.password("app", "new");
+    server.kill();
+    FutureTask<Connection> waiting = waiting("app", "new");
+
+    restart();
+
+    waiting.get(SOON.toSeconds(), SECONDS).close();
+  }
+
+  /** One node refuses everybody, and the primary is dead: the right password is still right. */
+  @Test
+  void aWrongPasswordDoesNotHarmWhoWaitsWithTheRightOne() throws Exception {
+    try (FakeServer next = new FakeServer(2).password("app", "old").standby(1, 1);
+        FakeServer closedDoor = new FakeServer(3).standby(1, 1)) {
+      FakeServer.introduce(1, server, next, closedDoor);
+      closedDoor.failLogins("28000");
+      dataSource.getConnection("app", "old").close();
+      server.kill();
+      FutureTask<Connection> waiting = waiting("app", "old");
+      dataSource.setLoginTimeout(1);
+
+      assertThrows(SQLException.class, () -> dataSource.getConnection("app", "guessed"));
+      next.endSessions();
+      await().atMost(SOON).until(() -> next.users().equals(List.of("app")));
+      next.primary(2);
+
+      waiting.get(SOON.toSeconds(), SECONDS).close();
+    }
+  }
+
+  /** Where the application's database trusts everybody, a login there proves no password. */
+  @Test
+  void aLoginWithoutAPasswordReplacesNone() throws SQLException {
+    server.password("app", "old");
+    dataSource.setUser("app");
+    dataSource.setPassword("old");
+    dataSource.getConnection().close();
+    server.trust("app");
+    dataSource.getConnection("app", null).close();
+    server.password("app", "old");
+
+    endSessions();
+
+    assertServed();
+  }
+
+  private FutureTask<Connection> waiting(String user, String password) {
+    FutureTask<Connection> call = new FutureTask<>(() -> dataSource.getConnection(user, password));
+    Thread thread = new Thread(call, "waiting");
+    thread.setDaemon(true);
+    thread.start();
+    await().atMost(SOON).until(() -> thread.getState() == Thread.State.TIMED_WAITING);
+    return call;
+  }
+
   @Test
   void noPasswordIsInAnyText() {
     dataSource.setUser("app");
@@ -190,6 +253,10 @@ class PasswordChangeTest {
   /** As a restart of the server does: the probe has to log in anew. */
   private void endSessions() {
     server.kill();
+    restart();
+  }
+
+  private void restart() {
     // The kernel may hold the port for a moment.
     await()
         .atMost(SOON)

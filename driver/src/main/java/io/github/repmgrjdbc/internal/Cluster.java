@@ -30,8 +30,10 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.PGProperty;
 import org.slf4j.Logger;
@@ -68,13 +70,19 @@ final class Cluster implements AutoCloseable {
 
   private final ReentrantLock lock = new ReentrantLock();
   private final Condition changed = lock.newCondition();
-  private volatile ClusterView view =
-      new ClusterView(0, null, false, List.of(), "nothing is known yet");
+  private final AtomicLong epochs;
+  private volatile ClusterView view;
   private volatile Decision decision = Decision.NONE;
   private volatile boolean closed;
 
   /** As whom the probes log in from now on. */
   private volatile Login probing;
+
+  /** The password of theirs with which somebody was let in last, or null if none is of use. */
+  private volatile @Nullable Login proved;
+
+  /** How many callers wait for any answer, be it the same as before. */
+  private final AtomicInteger rechecks = new AtomicInteger();
 
   /** How many changes of that the monitor has not taken note of: what it says is of the past. */
   private final AtomicInteger loginChanges = new AtomicInteger();
@@ -84,9 +92,12 @@ final class Cluster implements AutoCloseable {
    *
    * @param listeners told of changes; may grow and shrink meanwhile
    * @param memory what an earlier one knew last, or {@link Decision#NONE}
+   * @param epochs the last epoch of all views of this owner
    */
-  Cluster(RepmgrConfig config, List<RepmgrListener> listeners, Decision memory) {
+  Cluster(RepmgrConfig config, List<RepmgrListener> listeners, Decision memory, AtomicLong epochs) {
     this.config = config;
+    this.epochs = epochs;
+    this.view = new ClusterView(epochs.get(), null, false, List.of(), "nothing is known yet");
     this.listeners = listeners;
     String name = "repmgr-jdbc " + config.database();
     tasks = new ThreadTasks(name);
@@ -107,7 +118,7 @@ final class Cluster implements AutoCloseable {
                 new NodeProbe(address, config.repmgrDatabase(), this::probeParameters, network),
             tasks,
             this::decided);
-    monitor.start(memory);
+    monitor.start(memory.resumed());
   }
 
   ClusterView view() {
@@ -157,9 +168,7 @@ final class Cluster implements AutoCloseable {
     long giveUp = start + (shorter ? loginTimeout : failover).toNanos();
     Map<String, String> parameters = parameters(login);
     Login offered = isOfProbes(login, asked) ? login : Login.ofProbes(asked);
-    if (!offered.equals(probing) && monitor.isRefused()) {
-      probeAs(offered);
-    }
+    boolean hasOffered = false;
     Duration retry = FIRST_RETRY;
     SQLException lastFailure = null;
     while (true) {
@@ -180,18 +189,19 @@ final class Cluster implements AutoCloseable {
               connector.open(
                   primary.address(), peerOf(primary.address()), term, parameters, deadline);
           if (!closed && term.equals(view.term())) {
-            if (login.equals(offered)) {
-              // It is right, whatever the probes had.
-              probing = login;
+            if (login.equals(offered) && login.password() != null) {
+              // It is right here. The probes take it when a node refuses theirs.
+              proved = login;
             }
             return connection;
           }
           connection.close();
         } catch (SQLException e) {
-          if (Observation.Failure.isIncurable(e)) {
+          lastFailure = e;
+          boolean incurable = Observation.Failure.isIncurable(e);
+          if (incurable && isStillThere(primary.address(), term, giveUp)) {
             throw Errors.refused(e, primary, config, login);
           }
-          lastFailure = e;
           monitor.suspect(primary.address());
           long next = tasks.nanoTime() + retry.toNanos();
           waitUntil = next - giveUp < 0 ? next : giveUp;
@@ -199,7 +209,15 @@ final class Cluster implements AutoCloseable {
               retry.multipliedBy(2).compareTo(LAST_RETRY) < 0 ? retry.multipliedBy(2) : LAST_RETRY;
         }
       } else {
-        failIfIncurable();
+        Observation.Failure failure = incurable();
+        if (failure != null) {
+          if (hasOffered || !failure.isOfLogin() || offered.equals(probing)) {
+            throw Errors.unreadable(failure, decision, config, probing);
+          }
+          // Nobody answers to what the probes have; this caller's may be newer.
+          hasOffered = true;
+          probeAs(offered);
+        }
       }
       await(now.epoch(), waitUntil);
       if (!closed && tasks.nanoTime() - giveUp >= 0) {
@@ -210,11 +228,15 @@ final class Cluster implements AutoCloseable {
   }
 
   private void await(long epoch, long until) throws SQLException {
+    await(() -> view.epoch() == epoch && incurable() == null, until);
+  }
+
+  private void await(BooleanSupplier unchanged, long until) throws SQLException {
     try {
       lock.lockInterruptibly();
       try {
         long left = until - tasks.nanoTime();
-        while (view.epoch() == epoch && !closed && left > 0 && incurable() == null) {
+        while (!closed && left > 0 && unchanged.getAsBoolean()) {
           left = changed.awaitNanos(left);
         }
       } finally {
@@ -226,11 +248,24 @@ final class Cluster implements AutoCloseable {
     }
   }
 
-  private void failIfIncurable() throws SQLException {
-    Observation.Failure failure = incurable();
-    if (failure != null) {
-      throw Errors.unreadable(failure, decision, config, probing);
+  /**
+   * Whether a probe that asks now still finds the primary there. If not, it may not have been the
+   * primary that refused, but whoever has its address now.
+   */
+  @SuppressWarnings("ReferenceEquality") // it is another answer that counts, be it the same
+  private boolean isStillThere(HostAndPort address, Term term, long giveUp) throws SQLException {
+    Observation before = monitor.observations().get(address);
+    long until = tasks.nanoTime() + config.probeTimeout().toNanos();
+    rechecks.incrementAndGet();
+    try {
+      monitor.suspect(address);
+      await(
+          () -> before == monitor.observations().get(address), until - giveUp < 0 ? until : giveUp);
+    } finally {
+      rechecks.decrementAndGet();
     }
+    Observation after = monitor.observations().get(address);
+    return after != null && after != before && after.answer() != null && term.equals(view.term());
   }
 
   private Observation.@Nullable Failure incurable() {
@@ -264,11 +299,20 @@ final class Cluster implements AutoCloseable {
   private void decided(Decision next) {
     Decision before = decision;
     decision = next;
+    Login right = proved;
+    if (right != null && monitor.isRefused()) {
+      // Once for each proof: a node that refuses everybody must not have it tried for ever.
+      proved = null;
+      probeAs(right);
+    }
+    if (rechecks.get() > 0) {
+      signalChange();
+    }
     ClusterView old = view;
     if (!next.looksLike(before)) {
       ClusterView current =
           new ClusterView(
-              old.epoch() + 1, next.term(), next.available(), next.nodes(), next.reason());
+              epochs.incrementAndGet(), next.term(), next.available(), next.nodes(), next.reason());
       // The registry first: who reads the new view must be allowed to act on it. The view next:
       // what is cut finds it when it tries again. Then everybody else.
       // Without a term, after forget(), nobody is known to be superseded: what is open may live.

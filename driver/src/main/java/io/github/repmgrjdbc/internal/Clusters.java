@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -39,6 +40,9 @@ public final class Clusters implements AutoCloseable {
   /** What ended clusters knew: a stale primary must not become acceptable by a pause. */
   private final Cache<RepmgrConfig, Decision> memories =
       Caffeine.newBuilder().maximumSize(100).executor(Runnable::run).build();
+
+  /** Of all views, so that they never go back, whichever cluster they are of. */
+  private final AtomicLong epochs = new AtomicLong();
 
   private final Duration idle;
   private volatile @Nullable RepmgrConfig lastAsked;
@@ -177,7 +181,7 @@ public final class Clusters implements AutoCloseable {
   }
 
   private Shared start(RepmgrConfig key, RepmgrConfig config) {
-    Shared entry = new Shared(new Cluster(config, listeners, memory(key)));
+    Shared entry = new Shared(new Cluster(config, listeners, memory(key), epochs));
     entry.cluster.everySecond(
         () -> {
           if (entry.endIfIdle(!listeners.isEmpty() && key.equals(lastAsked), idle)) {
@@ -188,7 +192,10 @@ public final class Clusters implements AutoCloseable {
   }
 
   private void end(RepmgrConfig key, Shared entry) {
-    memories.put(withoutUsers(key), entry.cluster.decision());
+    Decision last = entry.cluster.decision();
+    if (last.term() != null) {
+      memories.asMap().merge(withoutUsers(key), last, Clusters::newer);
+    }
     shared.remove(key, entry);
     entry.cluster.end();
   }
@@ -196,14 +203,26 @@ public final class Clusters implements AutoCloseable {
   /** What is known of that cluster: by the probes of another user, or of an earlier one. */
   private Decision memory(RepmgrConfig key) {
     RepmgrConfig cluster = withoutUsers(key);
+    Decision remembered = memories.getIfPresent(cluster);
+    Decision best = remembered == null ? Decision.NONE : remembered;
     for (Map.Entry<RepmgrConfig, Shared> other : shared.entrySet()) {
-      Decision known = other.getValue().cluster.decision();
-      if (known.term() != null && withoutUsers(other.getKey()).equals(cluster)) {
-        return known;
+      if (withoutUsers(other.getKey()).equals(cluster)) {
+        best = newer(best, other.getValue().cluster.decision());
       }
     }
-    Decision remembered = memories.getIfPresent(cluster);
-    return remembered == null ? Decision.NONE : remembered;
+    return best;
+  }
+
+  /** The one that may know more: by timeline, if both are of one database cluster. */
+  private static Decision newer(Decision a, Decision b) {
+    ClusterView.Term ofA = a.term();
+    ClusterView.Term ofB = b.term();
+    if (ofA == null || ofB == null) {
+      return ofB == null ? a : b;
+    }
+    return ofA.systemIdentifier() == ofB.systemIdentifier() && ofA.timeline() > ofB.timeline()
+        ? a
+        : b;
   }
 
   /** A password may change while a cluster is watched; its users are apart, each with probes. */

@@ -49,7 +49,7 @@ final class Errors {
                 .collect(Collectors.joining("; "))
             : describe(decision.nodes());
     return new NoSuitableNodeException(
-        "No primary within "
+        (decision.available() ? "No connection to the primary within " : "No primary within ")
             + waited.toMillis()
             + " ms: "
             + decision.reason()

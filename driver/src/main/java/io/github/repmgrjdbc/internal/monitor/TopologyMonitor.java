@@ -163,8 +163,11 @@ public final class TopologyMonitor implements AutoCloseable {
               observations.remove(loop.address);
             }
           }
-          decide();
-          done.run();
+          try {
+            decide();
+          } finally {
+            done.run();
+          }
           hurry();
         });
   }
@@ -296,7 +299,13 @@ public final class TopologyMonitor implements AutoCloseable {
     Long since = huntingSince;
     Observation last = observations.get(loop.address);
     boolean hopeless = last != null && last.failure() != null && last.failure().isIncurable();
-    if (since != null && !hopeless) {
+    if (since != null && hopeless) {
+      // Not hammered, but not left alone either: somebody may be mending it.
+      Duration wait = pace.steady();
+      loop.cancelWait =
+          tasks.stepAfter(
+              wait.compareTo(TABLE_INTERVAL) < 0 ? wait : TABLE_INTERVAL, () -> ask(loop));
+    } else if (since != null) {
       Duration soFar = Duration.ofNanos(tasks.nanoTime() - since);
       Duration wait = suspects.contains(loop.address) ? Duration.ZERO : pace.hunting(soFar);
       loop.cancelWait = tasks.stepAfter(wait, () -> ask(loop));

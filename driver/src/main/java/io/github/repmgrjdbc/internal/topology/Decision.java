@@ -52,6 +52,25 @@ public record Decision(
             .equals(other.nodes.stream().map(Decision::withoutDetail).toList());
   }
 
+  /**
+   * This as the memory of one who begins to watch again after a while: who has not been asked yet
+   * is not silent, and what was being waited for is over.
+   */
+  public Decision resumed() {
+    Memory old = memory;
+    return new Decision(
+        term,
+        false,
+        nodes,
+        reason,
+        false,
+        false,
+        null,
+        null,
+        new Memory(
+            old.members, old.identities, old.refused, null, old.passedOver, null, null, false));
+  }
+
   private static Node withoutDetail(Node node) {
     return new Node(
         node.id(), node.name(), node.role(), node.state(), node.address(), node.timeline(), "");
@@ -67,6 +86,7 @@ public record Decision(
    * @param passedOver challengers that got no support in time: node id to timeline
    * @param goneSince since when the incumbent has not answered as a primary, or null
    * @param candidatesSince since when, on a cold start, there are candidates
+   * @param settled whether, since watching began, everybody was asked or given the time to answer
    */
   record Memory(
       Map<Integer, Member> members,
@@ -75,9 +95,11 @@ public record Decision(
       @Nullable Contest contest,
       Map<Integer, Integer> passedOver,
       @Nullable Long goneSince,
-      @Nullable Long candidatesSince) {
+      @Nullable Long candidatesSince,
+      boolean settled) {
 
-    static final Memory NONE = new Memory(Map.of(), Map.of(), Map.of(), null, Map.of(), null, null);
+    static final Memory NONE =
+        new Memory(Map.of(), Map.of(), Map.of(), null, Map.of(), null, null, true);
 
     Memory {
       members = Map.copyOf(members);

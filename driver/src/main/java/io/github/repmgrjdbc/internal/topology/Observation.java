@@ -2,11 +2,13 @@ package io.github.repmgrjdbc.internal.topology;
 
 import io.github.repmgrjdbc.HostAndPort;
 import java.io.EOFException;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.net.UnknownHostException;
+import java.nio.file.NoSuchFileException;
 import java.security.GeneralSecurityException;
 import java.sql.SQLException;
 import java.util.List;
@@ -100,11 +102,11 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
     private static final String REJECTED = "08004";
 
     /**
-     * A missing database, right, table, schema or function. (PostgreSQL's documentation, "Error
-     * Codes".)
+     * A missing database, right, table, schema, function or setting. (PostgreSQL's documentation,
+     * "Error Codes".)
      */
     private static final Set<String> MISSING =
-        Set.of("3D000", "42501", "42P01", "3F000", "42883", REJECTED);
+        Set.of("3D000", "42501", "42P01", "3F000", "42883", "42704", REJECTED);
 
     /**
      * pgJDBC's, when it cannot even begin: of a parameter it cannot read, a class it cannot find.
@@ -142,7 +144,8 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
       return e instanceof PSQLException pgJdbcs
           && pgJdbcs.getServerErrorMessage() == null
           && UNUSABLE.contains(String.valueOf(e.getSQLState()))
-          && !hasCause(e, IOException.class, GSSException.class, LoginException.class);
+          && (hasCause(e, FileNotFoundException.class, NoSuchFileException.class)
+              || !hasCause(e, IOException.class, GSSException.class, LoginException.class));
     }
 
     /**

@@ -19,6 +19,7 @@ import java.util.Comparator;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -114,10 +115,12 @@ public final class Resolver {
     private @Nullable Contest contest;
     private @Nullable Long goneSince;
     private @Nullable Long candidatesSince;
+    private boolean settled;
 
     Round(@Nullable Term term, Memory memory, Collection<Observation> observations, long now) {
       this.term = term;
       this.memory = memory;
+      this.settled = memory.settled();
       this.now = now;
       for (Observation observation : observations) {
         Answer answer = observation.answer();
@@ -132,11 +135,7 @@ public final class Resolver {
       answers.values().stream()
           .filter(Round::isRegisteredPrimary)
           .forEach(answer -> clusters.add(answer.systemIdentifier()));
-      if (term != null) {
-        home = term.systemIdentifier();
-      } else {
-        home = clusters.size() == 1 ? clusters.iterator().next() : null;
-      }
+      home = term != null ? (Long) term.systemIdentifier() : clusterOfMost();
       members.putAll(term == null ? unionOfCopies() : memory.members());
       identify();
       if (term != null && !seen.containsKey(term.primaryId())) {
@@ -218,7 +217,8 @@ public final class Resolver {
               contest,
               passedOver,
               goneSince,
-              candidatesSince));
+              candidatesSince,
+              primary != null || settled));
     }
 
     // ---- who answers where -------------------------------------------------------------------
@@ -304,12 +304,7 @@ public final class Resolver {
 
     /** Where to dial a node: what was configured, else where it was met, else its conninfo. */
     private @Nullable HostAndPort addressOf(Member member) {
-      HostAndPort registered = null;
-      try {
-        registered = Conninfo.addresses(member.conninfo()).get(0);
-      } catch (IllegalArgumentException e) {
-        // Nothing to dial there; the other two may still know.
-      }
+      HostAndPort registered = registeredAddress(member.conninfo());
       HostAndPort configured = translator.translate(member.name(), registered);
       if (configured != null) {
         return configured;
@@ -318,7 +313,8 @@ public final class Resolver {
       for (Map.Entry<HostAndPort, Identity> entry : identities.entrySet()) {
         Identity identity = entry.getValue();
         boolean answers = this.answers.containsKey(entry.getKey());
-        boolean moved = !answers && !identity.conninfo().equals(member.conninfo());
+        boolean moved =
+            !answers && !Objects.equals(registeredAddress(identity.conninfo()), registered);
         if (identity.nodeId() == member.nodeId()
             && isKnown(entry, member)
             && !moved
@@ -327,6 +323,15 @@ public final class Resolver {
         }
       }
       return met != null ? met : registered;
+    }
+
+    private static @Nullable HostAndPort registeredAddress(String conninfo) {
+      try {
+        return Conninfo.addresses(conninfo).get(0);
+      } catch (IllegalArgumentException e) {
+        // Nothing to dial there; it may be known from elsewhere.
+        return null;
+      }
     }
 
     private boolean isKnown(Map.Entry<HostAndPort, Identity> entry, Member member) {
@@ -350,6 +355,23 @@ public final class Resolver {
               ? !answer.copy().isEmpty() && answer.copy().stream().noneMatch(Member::isWitness)
               : answer.row(answer.nodeId()).filter(row -> !row.isWitness()).isPresent();
       return !answer.inRecovery() && registered;
+    }
+
+    /**
+     * On a cold start, the only cluster that has a primary, if most data nodes that answer belong
+     * to it: ours may be without one at the moment, and one address lead to somebody else's.
+     */
+    private @Nullable Long clusterOfMost() {
+      if (clusters.size() != 1) {
+        return null;
+      }
+      long cluster = clusters.iterator().next();
+      long others =
+          answers.values().stream()
+              .filter(answer -> answer.inRecovery() && answer.systemIdentifier() != cluster)
+              .count();
+      long own = answers.values().stream().filter(a -> a.systemIdentifier() == cluster).count();
+      return own > others ? (Long) cluster : null;
     }
 
     private boolean isForeign(int id, Answer answer) {
@@ -448,6 +470,12 @@ public final class Resolver {
     }
 
     private Choice startCold() {
+      if (clusters.size() == 1 && home == null) {
+        return Choice.nobody(
+            "the addresses lead to several database clusters, and the only primary is not of"
+                + " the one that most nodes belong to",
+            null);
+      }
       if (clusters.size() > 1) {
         return Choice.nobody(
             "the addresses lead to several database clusters: the primaries at "
@@ -502,19 +530,29 @@ public final class Resolver {
     }
 
     private Choice goOn(Term served) {
+      long since = memory.goneSince() == null ? now : memory.goneSince();
+      settled |= everybodyWasAsked() || now - since >= GRACE.toNanos();
+      if (!settled) {
+        // There may have been a failover or several since somebody looked, and a stale primary may
+        // be the first to answer, as on a cold start.
+        goneSince = since;
+        return Choice.nobody(
+            name(served.primaryId())
+                + " was the primary when somebody looked last; waiting for the other nodes",
+            since + GRACE.toNanos());
+      }
       Seen incumbent = candidates.get(served.primaryId());
       if (incumbent != null) {
         return contested(incumbent, "is the primary");
       }
-      long since = memory.goneSince() == null ? now : memory.goneSince();
       goneSince = since;
       contest = memory.contest();
       boolean goneForLong = now - since >= CONTEST.toNanos();
+      String why = whyNot(served.primaryId());
       List<Seen> successors =
           candidates.values().stream()
               .filter(node -> goneForLong || !isDoubtful(node) || hasSupport(node))
               .toList();
-      String why = whyNot(served.primaryId());
       if (successors.isEmpty()) {
         return Choice.nobody(
             why + "; no successor yet", candidates.isEmpty() ? null : since + CONTEST.toNanos());
@@ -655,7 +693,12 @@ public final class Resolver {
       }
       return node != null
           ? name + " is no longer registered in repmgr.nodes"
-          : name + " is silent" + because(address);
+          : name + (isRefusedAt(address) ? " refuses us" : " is silent") + because(address);
+    }
+
+    private boolean isRefusedAt(@Nullable HostAndPort address) {
+      Failure failure = address == null ? null : failures.get(address);
+      return failure != null && failure.isIncurable();
     }
 
     private String because(@Nullable HostAndPort address) {
@@ -794,13 +837,17 @@ public final class Resolver {
 
     /**
      * The failure to report at once: everybody was asked, somebody answered, and everybody who did
-     * gave one.
+     * gave one. Once a primary has been served, silence is a reason to wait: it may be restarting
+     * while a node that never lets us in is all that answers.
      */
     private @Nullable Failure incurable() {
       if (!answers.isEmpty() || !seeds.stream().allMatch(this::wasAsked)) {
         return null;
       }
       List<Failure> said = failures.values().stream().filter(Failure::isAnswer).toList();
+      if (term != null && said.size() < failures.size()) {
+        return null;
+      }
       return !said.isEmpty() && said.stream().allMatch(Failure::isIncurable) ? said.get(0) : null;
     }
   }

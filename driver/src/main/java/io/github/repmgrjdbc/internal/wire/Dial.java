@@ -46,6 +46,9 @@ public final class Dial {
   /** Whether pgJDBC finds our socket factory by name; not if it is in a parent class loader. */
   private static final boolean PGJDBC_SEES_US = sees(PGJDBC.getClass().getClassLoader());
 
+  /** By name: pgJDBC has no constant for it before 42.3.4. */
+  private static final String LOCAL_SOCKET_ADDRESS = "localSocketAddress";
+
   /** Between the attempts at one name's addresses; RFC 8305 has it so. */
   private static final Duration STAGGER = Duration.ofMillis(250);
 
@@ -57,7 +60,11 @@ public final class Dial {
   private volatile @Nullable SocketFactory userFactory;
   private volatile @Nullable String localAddress;
   private volatile int connectTimeout;
-  private volatile @Nullable CompletableFuture<?> lookUp;
+  private volatile int cancelTimeout;
+
+  /** What the opening thread waits for, other than its socket. */
+  private volatile @Nullable CompletableFuture<?> waitingFor;
+
   private volatile @Nullable InetSocketAddress connectedTo;
   private volatile @Nullable String cutReason;
   private volatile boolean opened;
@@ -113,8 +120,9 @@ public final class Dial {
     Properties properties = new Properties();
     properties.putAll(parameters);
     connectTimeout = PGProperty.CONNECT_TIMEOUT.getInt(properties) * 1000;
+    cancelTimeout = PGProperty.CANCEL_SIGNAL_TIMEOUT.getInt(properties) * 1000;
     // The sockets are connected here, so they are bound here too.
-    localAddress = (String) properties.remove(PGProperty.LOCAL_SOCKET_ADDRESS.getName());
+    localAddress = (String) properties.remove(LOCAL_SOCKET_ADDRESS);
     String token = DialSocketFactory.announce(this);
     try {
       if (properties.containsKey(PGProperty.SOCKET_FACTORY.getName())) {
@@ -184,7 +192,7 @@ public final class Dial {
     if (cutReason == null) {
       cutReason = reason;
     }
-    CompletableFuture<?> underWay = lookUp;
+    CompletableFuture<?> underWay = waitingFor;
     if (underWay != null) {
       underWay.cancel(false);
     }
@@ -281,7 +289,7 @@ public final class Dial {
     if (local != null) {
       socket.bind(new InetSocketAddress(InetAddress.getByName(local), 0));
     }
-    socket.connect(target, connectTimeout);
+    socket.connect(target, opened ? cancelTimeout : connectTimeout);
     return socket;
   }
 
@@ -296,16 +304,15 @@ public final class Dial {
       return List.of(InetSocketAddress.createUnresolved(address.host(), address.port()));
     }
     CompletableFuture<List<InetSocketAddress>> mine = network.find(address.host(), address.port());
-    lookUp = mine;
-    try {
-      // Register first, look second, as with sockets.
-      String cut = cutReason;
-      if (cut != null) {
-        throw new SocketException(cut);
-      }
-      return await(mine);
-    } finally {
-      lookUp = null;
+    waitFor(mine);
+    return await(mine);
+  }
+
+  /** A cut cancels it. Register first, look second, as with sockets. */
+  private void waitFor(CompletableFuture<?> future) {
+    waitingFor = future;
+    if (cutReason != null) {
+      future.cancel(false);
     }
   }
 
@@ -318,6 +325,7 @@ public final class Dial {
     AtomicInteger left = new AtomicInteger(targets.size());
     List<Socket> runners = new ArrayList<>();
     Socket kept = null;
+    waitFor(winner);
     try {
       for (InetSocketAddress target : targets) {
         Socket socket = newSocket();
@@ -327,7 +335,7 @@ public final class Dial {
             () -> {
               try {
                 winner.complete(connect(socket, target));
-              } catch (IOException | RuntimeException e) {
+              } catch (IOException | RuntimeException | Error e) {
                 if (left.decrementAndGet() == 0) {
                   winner.completeExceptionally(e);
                 }

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.internal.topology.Observation.Failure;
 import java.io.EOFException;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.net.SocketException;
 import java.net.SocketTimeoutException;
@@ -30,9 +31,24 @@ class FailureTest {
 
   @ParameterizedTest
   @CsvSource({
-    "28P01, true", "28000, true", "08004, true", "3D000, true", "42501, true", "42P01, true",
-    "3F000, true", "42883, true", "53300, false", "57P01, false", "57P03, false", "08P01, false",
-    "08001, false", "08006, false", "22023, false", "XX000, false", "'', false"
+    "28P01, true",
+    "28000, true",
+    "08004, true",
+    "3D000, true",
+    "42501, true",
+    "42P01, true",
+    "3F000, true",
+    "42883, true",
+    "42704, true",
+    "53300, false",
+    "57P01, false",
+    "57P03, false",
+    "08P01, false",
+    "08001, false",
+    "08006, false",
+    "22023, false",
+    "XX000, false",
+    "'', false"
   })
   void whatAServerSays(String sqlState, boolean incurable) {
     ServerErrorMessage message = new ServerErrorMessage("SFATAL\0C" + sqlState + "\0Mno\0\0");
@@ -87,6 +103,7 @@ class FailureTest {
         // pgJDBC cannot use a parameter.
         Arguments.of(true, unable(null)),
         Arguments.of(true, unable(new ClassNotFoundException("com.example.Factory"))),
+        Arguments.of(true, unable(new FileNotFoundException("root.crt"))),
         Arguments.of(
             true, new PSQLException("a number is none", PSQLState.INVALID_PARAMETER_VALUE)),
         // The network, or Kerberos.

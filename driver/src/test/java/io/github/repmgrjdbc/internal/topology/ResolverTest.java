@@ -166,6 +166,41 @@ class ResolverTest {
           .hasNode(1, Role.PRIMARY, State.SUPERSEDED);
     }
 
+    /** Two failovers went unseen: whoever answers first may be the one in between. */
+    @Test
+    void isNotServedAfterAPauseBeforeTheOthersWereHeard() {
+      List<Member> n3Leads = table(failed(1), failed(2), primary(3));
+      healthy()
+          .afterAPause()
+          .sees(takesWrites(2, 2, N2_LEADS))
+          .servesNobody("waiting for the other nodes")
+          .sees(silent(1), takesWrites(2, 2, N2_LEADS), takesWrites(3, 3, n3Leads))
+          .serves(3, 3);
+    }
+
+    @Test
+    void isNotServedAfterAPauseThoughItWasTheLastOneSeen() {
+      healthy()
+          .afterAPause()
+          .sees(takesWrites(1, 1, N1_LEADS))
+          .servesNobody("n1 was the primary when somebody looked last")
+          .sees(takesWrites(1, 1, N1_LEADS), takesWrites(2, 2, N2_LEADS), silent(3))
+          .serves(2, 2);
+    }
+
+    @Test
+    void afterAPauseTheLastOneSeenIsServedWhenTheOthersHadTheirTime() {
+      healthy()
+          .afterAPause()
+          .sees(takesWrites(1, 1, N1_LEADS))
+          .after(999)
+          .again()
+          .servesNobody("waiting for the other nodes")
+          .after(1)
+          .again()
+          .serves(1, 1);
+    }
+
     @Test
     void isNotServedThoughNobodyElseAnswers() {
       failedOver()
@@ -1001,13 +1036,27 @@ class ResolverTest {
           .sees(
               takesWrites(1, 1, N1_LEADS),
               silent(2),
-              silent(3),
+              follows(3, 2, 1, table(standby(1, 2), standby(2, 1), standby(3, 2))),
               at(strange, followsIn(OTHER_CLUSTER, 2, 9, 1, with(N1_LEADS, standby(7, 1)))))
           .servesNobody("no other node supports it yet")
           .hasNode(2, Role.STANDBY, State.SILENT)
           .dials(2, address(2))
           .hasStranger(strange, Role.STANDBY, State.FOREIGN, "another database cluster")
           .hasNodes(4);
+    }
+
+    @Test
+    void itsPrimaryIsNotServedWhileOursIsDown() {
+      Observation foreign =
+          at(strange, Observation.of(address(1), answer(1, false, 9, OTHER_CLUSTER, 0, N1_LEADS)));
+      scenario()
+          .sees(silent(1), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS), foreign)
+          .servesNobody("the only primary is not of the one that most nodes belong to")
+          .after(5000)
+          .again()
+          .servesNobody("the only primary is not of the one that most nodes belong to")
+          .sees(silent(1), silent(2), follows(3, 1, 1, N1_LEADS), foreign)
+          .servesNobody("the only primary is not of the one that most nodes belong to");
     }
 
     @Test
@@ -1418,6 +1467,11 @@ class ResolverTest {
 
     Scenario after(long millis) {
       now += millis * 1_000_000;
+      return this;
+    }
+
+    Scenario afterAPause() {
+      decision = decision.resumed();
       return this;
     }
 

@@ -16,6 +16,7 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.net.SocketAddress;
 import java.net.SocketTimeoutException;
 import java.net.UnknownHostException;
 import java.nio.channels.SocketChannel;
@@ -31,6 +32,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.atomic.AtomicInteger;
+import javax.net.SocketFactory;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -154,6 +156,60 @@ class NetworkTest {
   }
 
   @Test
+  void aCutFreesARaceThoughNoSocketNoticesIt() throws Exception {
+    Dial dial = dial("127.0.0.2", "127.0.0.3");
+    FutureTask<Connection> login =
+        inThread(dial, Map.of("user", "app", "socketFactory", DeafFactory.class.getName()));
+    await().atMost(SOON).until(() -> DeafFactory.CONNECTING.get() == 2);
+
+    dial.cut("the deadline has passed");
+
+    assertFails(login);
+    DeafFactory.RELEASE.countDown();
+  }
+
+  /** Its sockets connect for ever, closed or not. */
+  public static final class DeafFactory extends SocketFactory {
+    static final AtomicInteger CONNECTING = new AtomicInteger();
+    static final CountDownLatch RELEASE = new CountDownLatch(1);
+
+    @Override
+    public Socket createSocket() {
+      return new Socket() {
+        @Override
+        public void connect(SocketAddress endpoint, int timeout) throws IOException {
+          CONNECTING.incrementAndGet();
+          try {
+            RELEASE.await();
+          } catch (InterruptedException e) {
+            throw new IOException("the test is over", e);
+          }
+        }
+      };
+    }
+
+    @Override
+    public Socket createSocket(String host, int port) {
+      throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public Socket createSocket(String host, int port, InetAddress from, int fromPort) {
+      throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public Socket createSocket(InetAddress host, int port) {
+      throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public Socket createSocket(InetAddress host, int port, InetAddress from, int fromPort) {
+      throw new UnsupportedOperationException();
+    }
+  }
+
+  @Test
   void anInterruptFreesWhoWaitsForALookUpAndIsKept() throws Exception {
     Dial dial = new Dial(name, null, hangingNetwork(), () -> {});
     AtomicInteger interrupted = new AtomicInteger();
@@ -269,7 +325,11 @@ class NetworkTest {
   }
 
   private static FutureTask<Connection> inThread(Dial dial) {
-    FutureTask<Connection> login = new FutureTask<>(() -> dial.open("app", USER));
+    return inThread(dial, USER);
+  }
+
+  private static FutureTask<Connection> inThread(Dial dial, Map<String, String> parameters) {
+    FutureTask<Connection> login = new FutureTask<>(() -> dial.open("app", parameters));
     Thread thread = new Thread(login, "login");
     thread.setDaemon(true);
     thread.start();
