@@ -1141,7 +1141,7 @@ class ResolverTest {
         scenario()
             .sees(
                 takesWrites(1, 1, N1_LEADS),
-                follows(2, 1, 1, N1_LEADS),
+                at(new HostAndPort("b", 1), follows(2, 1, 1, N1_LEADS)),
                 silent(3),
                 at(strange, takesWritesOf(OTHER_CLUSTER, id, 1, table(primary(id)))))
             .servesNobody(
