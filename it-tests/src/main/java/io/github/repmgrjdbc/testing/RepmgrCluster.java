@@ -67,6 +67,9 @@ public final class RepmgrCluster implements AutoCloseable {
   /** The image that the nodes are made of, unless the builder names another. */
   public static final String DEFAULT_IMAGE = "postgres-repmgr";
 
+  /** The system property that names another default image: the same nodes on another Debian. */
+  public static final String IMAGE_PROPERTY = "repmgr.image";
+
   private static final Logger LOG = LoggerFactory.getLogger(RepmgrCluster.class);
 
   /** The application's role and its database. */
@@ -556,7 +559,7 @@ public final class RepmgrCluster implements AutoCloseable {
   public static final class Builder {
 
     private int nodes = 3;
-    private String image = DEFAULT_IMAGE;
+    private String image = System.getProperty(IMAGE_PROPERTY, DEFAULT_IMAGE);
 
     private Builder() {}
 
@@ -573,7 +576,7 @@ public final class RepmgrCluster implements AutoCloseable {
       return this;
     }
 
-    /** Sets the image, which must be there already; default {@value #DEFAULT_IMAGE}. */
+    /** Sets the image, which must be there already. */
     public Builder image(String name) {
       image = name;
       return this;
