@@ -261,14 +261,26 @@ class HostileServersTest {
 
   @ParameterizedTest
   @ValueSource(booleans = {true, false})
-  void primariesOfTwoClustersAreNobodysChoiceAlsoIfTheirIdIsTheSame(boolean first)
-      throws Exception {
+  void ofTwoClustersPrimariesTheOneWithMoreNodesIsServed(boolean first) throws Exception {
     FakeServer[] twins = twins(first);
     FakeServer foreign = twins[0].systemIdentifier(4242);
     FakeServer primary = twins[1];
     FakeServer.introduce(1, foreign);
     FakeServer.introduce(1, primary, n2, n3);
-    RepmgrDataSource dataSource = dataSource("failoverTimeout=1500ms", foreign, n3, n2, primary);
+    RepmgrDataSource dataSource = dataSource("failoverTimeout=2s", foreign, n3, n2, primary);
+
+    assertEquals(primary.port(), portOf(dataSource.getConnection()));
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void primariesOfTwoClustersOfOneSizeAreNobodysChoice(boolean first) throws Exception {
+    FakeServer[] twins = twins(first);
+    FakeServer foreign = twins[0].systemIdentifier(4242);
+    FakeServer primary = twins[1];
+    FakeServer.introduce(1, foreign);
+    FakeServer.introduce(1, primary);
+    RepmgrDataSource dataSource = dataSource("failoverTimeout=1500ms", foreign, primary);
 
     SQLException e = assertThrows(NoSuitableNodeException.class, dataSource::getConnection);
 

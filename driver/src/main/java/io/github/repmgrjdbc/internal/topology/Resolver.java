@@ -358,20 +358,22 @@ public final class Resolver {
     }
 
     /**
-     * On a cold start, the only cluster that has a primary, if most data nodes that answer belong
-     * to it: ours may be without one at the moment, and one address lead to somebody else's.
+     * On a cold start, the cluster that has a primary and more of the data nodes that answer than
+     * any other: ours may be without a primary at the moment, and one address lead to somebody
+     * else's.
      */
     private @Nullable Long clusterOfMost() {
-      if (clusters.size() != 1) {
-        return null;
-      }
-      long cluster = clusters.iterator().next();
-      long others =
+      Map<Long, Long> sizes =
           answers.values().stream()
-              .filter(answer -> answer.inRecovery() && answer.systemIdentifier() != cluster)
-              .count();
-      long own = answers.values().stream().filter(a -> a.systemIdentifier() == cluster).count();
-      return own > others ? (Long) cluster : null;
+              .filter(answer -> answer.inRecovery() || isRegisteredPrimary(answer))
+              .collect(Collectors.groupingBy(Answer::systemIdentifier, Collectors.counting()));
+      long most = sizes.values().stream().max(Comparator.naturalOrder()).orElse(0L);
+      List<Long> largest =
+          sizes.entrySet().stream()
+              .filter(cluster -> cluster.getValue() == most)
+              .map(Map.Entry::getKey)
+              .toList();
+      return largest.size() == 1 && clusters.contains(largest.get(0)) ? largest.get(0) : null;
     }
 
     private boolean isForeign(int id, Answer answer) {
@@ -470,15 +472,10 @@ public final class Resolver {
     }
 
     private Choice startCold() {
-      if (clusters.size() == 1 && home == null) {
+      if (!clusters.isEmpty() && home == null) {
         return Choice.nobody(
-            "the addresses lead to several database clusters, and the only primary is not of"
-                + " the one that most nodes belong to",
-            null);
-      }
-      if (clusters.size() > 1) {
-        return Choice.nobody(
-            "the addresses lead to several database clusters: the primaries at "
+            "the addresses lead to several database clusters, and none with a primary has most of"
+                + " the nodes that answer; primaries are at "
                 + answers.entrySet().stream()
                     .filter(entry -> isRegisteredPrimary(entry.getValue()))
                     .map(entry -> entry.getKey().toString())

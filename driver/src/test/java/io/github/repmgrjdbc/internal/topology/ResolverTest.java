@@ -1038,7 +1038,7 @@ class ResolverTest {
               silent(2),
               silent(3),
               at(strange, followsIn(OTHER_CLUSTER, 2, 9, 1, with(N1_LEADS, standby(7, 1)))))
-          .servesNobody("the only primary is not of the one that most nodes belong to");
+          .servesNobody("none with a primary has most of the nodes that answer");
     }
 
     @Test
@@ -1047,12 +1047,12 @@ class ResolverTest {
           at(strange, Observation.of(address(1), answer(1, false, 9, OTHER_CLUSTER, 0, N1_LEADS)));
       scenario()
           .sees(silent(1), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS), foreign)
-          .servesNobody("the only primary is not of the one that most nodes belong to")
+          .servesNobody("none with a primary has most of the nodes that answer")
           .after(5000)
           .again()
-          .servesNobody("the only primary is not of the one that most nodes belong to")
+          .servesNobody("none with a primary has most of the nodes that answer")
           .sees(silent(1), silent(2), follows(3, 1, 1, N1_LEADS), foreign)
-          .servesNobody("the only primary is not of the one that most nodes belong to");
+          .servesNobody("none with a primary has most of the nodes that answer");
     }
 
     @Test
@@ -1138,12 +1138,29 @@ class ResolverTest {
             .sees(
                 takesWrites(1, 1, N1_LEADS),
                 at(new HostAndPort("b", 1), follows(2, 1, 1, N1_LEADS)),
-                silent(3),
-                at(strange, takesWritesOf(OTHER_CLUSTER, id, 1, table(primary(id)))))
-            .servesNobody(
-                "the addresses lead to several database clusters: the primaries at a:1 and n1:5432")
+                at(
+                    new HostAndPort("c", 1),
+                    followsIn(OTHER_CLUSTER, 8, 1, id, table(primary(id), standby(8, id)))),
+                at(
+                    strange,
+                    takesWritesOf(OTHER_CLUSTER, id, 1, table(primary(id), standby(8, id)))))
+            .servesNobody("primaries are at a:1 and n1:5432")
             .hunts()
             .needsNoRecheck();
+      }
+    }
+
+    @Test
+    void ofTwoPrimariesTheOneWithMoreNodesIsServed() {
+      for (int id : new int[] {1, 7}) {
+        scenario()
+            .sees(
+                takesWrites(1, 1, N1_LEADS),
+                follows(2, 1, 1, N1_LEADS),
+                silent(3),
+                at(strange, takesWritesOf(OTHER_CLUSTER, id, 9, table(primary(id)))))
+            .serves(1, 1)
+            .belongsTo(CLUSTER);
       }
     }
 
@@ -1152,10 +1169,10 @@ class ResolverTest {
       scenario()
           .sees(
               takesWrites(1, 1, N1_LEADS),
-              follows(2, 1, 1, N1_LEADS),
+              silent(2),
               silent(3),
               at(strange, anonymous(takesWritesOf(OTHER_CLUSTER, 7, 1, table(primary(7))))))
-          .servesNobody("the primaries at a:1 and n1:5432");
+          .servesNobody("primaries are at a:1 and n1:5432");
     }
 
     @Test
