@@ -10,6 +10,7 @@ import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.net.SocketException;
 import java.net.SocketTimeoutException;
+import java.net.UnknownHostException;
 import java.security.cert.CertificateException;
 import java.sql.SQLException;
 import java.time.Duration;
@@ -119,6 +120,27 @@ class FailureTest {
   @MethodSource
   void whatPgJdbcSays(boolean incurable, SQLException e) {
     assertEquals(incurable, Failure.isIncurable(e));
+  }
+
+  @Test
+  void whatTheServerSaidIsToldWithoutThePositionInAQuestionThatNobodyKnows() {
+    ServerErrorMessage message =
+        new ServerErrorMessage("SERROR\0C42501\0Mpermission denied\0Dno right\0P89\0\0");
+    ServerErrorMessage bare = new ServerErrorMessage("SFATAL\0C28P01\0Mno\0\0");
+
+    assertEquals(
+        "ERROR: permission denied (no right)", Failure.describe(new PSQLException(message)));
+    assertEquals("FATAL: no", Failure.describe(new PSQLException(bare)));
+  }
+
+  @Test
+  void whatTheNetworkSaidIsToldWithoutAdvice() {
+    assertEquals("unknown host", Failure.describe(unable(new UnknownHostException("pg9"))));
+    assertEquals(
+        "the server closed the connection", Failure.describe(unable(new EOFException("end"))));
+    assertEquals("no route", Failure.describe(unable(new IOException("no route"))));
+    assertEquals("unable", Failure.describe(unable(new IOException())));
+    assertEquals("one two", Failure.describe(new SQLException("one\n  two")));
   }
 
   private static PSQLException unable(@Nullable Throwable cause) {

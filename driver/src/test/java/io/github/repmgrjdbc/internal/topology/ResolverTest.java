@@ -1409,6 +1409,32 @@ class ResolverTest {
       assertNotNull(decision.incurable());
     }
 
+    /** It may be restarting while all that answers is a node that never lets us in. */
+    @Test
+    void isWaitedOutWhileANodeIsSilentOnceAPrimaryWasServed() {
+      Observation closedDoor = Observation.failed(address(3), "28000", "no pg_hba.conf entry");
+      Decision decision =
+          healthy()
+              .sees(silent(1), refused(2), closedDoor)
+              .servesNobody("n1 is silent: no answer")
+              .decision;
+      assertNull(decision.incurable());
+    }
+
+    @Test
+    void isReportedWhenEverybodyRefusesUsOnceAPrimaryWasServed() {
+      Observation first = Observation.failed(address(1), "28P01", "password authentication failed");
+      Observation second =
+          Observation.failed(address(2), "28P01", "password authentication failed");
+      Observation third = Observation.failed(address(3), "28000", "no pg_hba.conf entry");
+      Decision decision =
+          healthy()
+              .sees(first, second, third)
+              .servesNobody("n1 refuses us: password authentication failed")
+              .decision;
+      assertNotNull(decision.incurable());
+    }
+
     @Test
     void isWaitedOutWhenSomebodySaysOtherwise() {
       Decision decision =
