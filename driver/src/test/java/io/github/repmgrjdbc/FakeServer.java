@@ -69,7 +69,7 @@ public final class FakeServer implements AutoCloseable {
     RUBBISH_IN_ANSWER,
     /** Sends a row with a value of negative length. */
     NEGATIVE_LENGTH,
-    /** Sends a row with a value of 2 GB, of which nothing comes. */
+    /** Sends a row of 2 GB, of which nothing comes. */
     ABSURD_LENGTH,
     /** Sends rows in which every value is {@code abc}. */
     WRONG_TYPES,
@@ -291,7 +291,8 @@ public final class FakeServer implements AutoCloseable {
 
   /** Closes the connections that are open now, without a word. */
   public void endSessions() {
-    sessions.forEach(session -> close(session.socket));
+    // A copy: who is thrown out comes again at once, and that connection is not meant.
+    List.copyOf(sessions).forEach(session -> close(session.socket));
   }
 
   /** Sends all who are logged in the beginning of a message, and leaves it at that. */

@@ -405,6 +405,8 @@ final class Cluster implements AutoCloseable {
   private Map<String, String> probeParameters() {
     Map<String, String> parameters = parameters(probing);
     parameters.put(PGProperty.APPLICATION_NAME.getName(), "repmgr-jdbc monitor");
+    // A length that is rubbish must not take the application's memory. Ten thousand rows fit in.
+    parameters.put(PGProperty.MAX_RESULT_BUFFER.getName(), "16M");
     // The application's settings are not for the probes, and a PgBouncer between refuses them.
     parameters.remove(PGProperty.OPTIONS.getName());
     parameters.remove(PGProperty.CURRENT_SCHEMA.getName());
