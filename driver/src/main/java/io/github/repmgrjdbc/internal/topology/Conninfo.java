@@ -71,6 +71,16 @@ final class Conninfo {
     return addresses;
   }
 
+  /** Why {@link #addresses} finds none in it, or "" if it does. */
+  static String fault(String conninfo) {
+    try {
+      addresses(conninfo);
+      return "";
+    } catch (IllegalArgumentException e) {
+      return String.valueOf(e.getMessage());
+    }
+  }
+
   private static List<String> list(Map<String, String> values, String keyword) {
     String value = values.getOrDefault(keyword, "");
     return value.isEmpty() ? List.of() : List.of(value.split(",", -1));
