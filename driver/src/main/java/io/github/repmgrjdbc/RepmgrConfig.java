@@ -333,8 +333,8 @@ public record RepmgrConfig(
         String planned = "quorum".equals(policy) ? " (not supported yet)" : "";
         throw bad(PRIMARY_POLICY, "'" + policy + "'" + planned + "; allowed is latest");
       }
-      Duration hunt = duration(HUNT_INTERVAL, 1);
-      Duration steady = duration(STEADY_INTERVAL, 1);
+      Duration hunt = duration(HUNT_INTERVAL);
+      Duration steady = duration(STEADY_INTERVAL);
       if (steady.compareTo(hunt) < 0) {
         throw bad(
             STEADY_INTERVAL,
@@ -350,10 +350,10 @@ public record RepmgrConfig(
           optional(REPMGR_USER),
           optional(REPMGR_PASSWORD),
           readAddressMap(),
-          duration(FAILOVER_TIMEOUT, 0),
+          duration(FAILOVER_TIMEOUT),
           steady,
           hunt,
-          duration(PROBE_TIMEOUT, 1),
+          duration(PROBE_TIMEOUT),
           readLoginTimeout(),
           addressTranslator,
           driverProperties);
@@ -447,7 +447,7 @@ public record RepmgrConfig(
       return map;
     }
 
-    private Duration duration(String name, int atLeastMillis) {
+    private Duration duration(String name) {
       String text = text(name);
       Matcher matcher = DURATION.matcher(text);
       if (!matcher.matches()) {
@@ -461,7 +461,7 @@ public record RepmgrConfig(
             case "min" -> Duration.ofMinutes(amount);
             default -> Duration.ofHours(amount);
           };
-      if (duration.toMillis() < atLeastMillis) {
+      if (duration.isZero()) {
         throw bad(name, "'" + text + "' is too short; allowed is 1ms and longer");
       }
       if (duration.compareTo(Duration.ofDays(30)) > 0) {

@@ -93,12 +93,21 @@ class IncurableErrorsTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"28P01", "28000", "3D000", "42501"})
-  void whatTheApplicationsLoginIsRefusedForFailsAtOnceToo(String sqlState) throws Exception {
+  @CsvSource(
+      delimiter = '|',
+      textBlock =
+          """
+          28P01 | . See the connection's user and password; both may be set anew at any time
+          28000 | . pg_hba.conf of each node must let this user into this database, from here
+          3D000 | . See the database in the URL; it is not repmgrDatabase
+          42501 | . The user needs the right CONNECT on this database
+          """)
+  void whatTheApplicationsLoginIsRefusedForFailsAtOnceTooWithItsCure(String sqlState, String cure)
+      throws Exception {
     await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
     n1.failLogins(sqlState);
 
-    assertFailsAtOnce(sqlState, "refused by the script with " + sqlState);
+    assertFailsAtOnce(sqlState, "refused by the script with " + sqlState + cure);
   }
 
   // ---- with what cures it --------------------------------------------------------------------

@@ -215,6 +215,7 @@ class RepmgrConfigTest {
         "huntInterval=0ms             | '0ms' is too short; allowed is 1ms",
         "probeTimeout=0s              | '0s' is too short",
         "steadyInterval=0s            | '0s' is too short",
+        "failoverTimeout=0s           | '0s' is too short; allowed is 1ms",
         "steadyInterval=10ms          | 10ms is less than huntInterval, 20ms",
         "primaryPolicy=quorum         | 'quorum' (not supported yet); allowed is latest",
         "primaryPolicy=newest         | 'newest'; allowed is latest",

@@ -24,7 +24,6 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -67,6 +66,7 @@ final class Cluster implements AutoCloseable {
   private final TopologyMonitor monitor;
   private final Connector connector;
   private final AddressMap addressMap;
+  private final ProbeLogin probeLogin;
 
   private final ReentrantLock lock = new ReentrantLock();
   private final Condition changed = lock.newCondition();
@@ -75,17 +75,8 @@ final class Cluster implements AutoCloseable {
   private volatile Decision decision = Decision.NONE;
   private volatile boolean closed;
 
-  /** As whom the probes log in from now on. */
-  private volatile Login probing;
-
-  /** The password of theirs with which somebody was let in last, or null if none is of use. */
-  private volatile @Nullable Login proved;
-
   /** How many callers wait for any answer, be it the same as before. */
   private final AtomicInteger rechecks = new AtomicInteger();
-
-  /** How many changes of that the monitor has not taken note of: what it says is of the past. */
-  private final AtomicInteger loginChanges = new AtomicInteger();
 
   /**
    * Starts watching.
@@ -106,7 +97,7 @@ final class Cluster implements AutoCloseable {
     registry = new SocketRegistry(network, tasks::work);
     connector = new Connector(config.database(), registry, tasks);
     addressMap = new AddressMap(config);
-    probing = Login.ofProbes(config);
+    probeLogin = new ProbeLogin(Login.ofProbes(config));
     monitor =
         new TopologyMonitor(
             config.hosts(),
@@ -167,7 +158,7 @@ final class Cluster implements AutoCloseable {
     boolean shorter = !unlimited && loginTimeout.compareTo(failover) < 0;
     long giveUp = start + (shorter ? loginTimeout : failover).toNanos();
     Map<String, String> parameters = parameters(login);
-    Login offered = isOfProbes(login, asked) ? login : Login.ofProbes(asked);
+    Login offered = probeLogin.offeredBy(asked, login);
     boolean hasOffered = false;
     Duration retry = FIRST_RETRY;
     SQLException lastFailure = null;
@@ -189,9 +180,9 @@ final class Cluster implements AutoCloseable {
               connector.open(
                   primary.address(), peerOf(primary.address()), term, parameters, deadline);
           if (!closed && term.equals(view.term())) {
-            if (login.equals(offered) && login.password() != null) {
+            if (login.equals(offered)) {
               // It is right here. The probes take it when a node refuses theirs.
-              proved = login;
+              probeLogin.prove(login);
             }
             return connection;
           }
@@ -211,8 +202,8 @@ final class Cluster implements AutoCloseable {
       } else {
         Observation.Failure failure = incurable();
         if (failure != null) {
-          if (hasOffered || !failure.isOfLogin() || offered.equals(probing)) {
-            throw Errors.unreadable(failure, decision, config, probing);
+          if (hasOffered || !failure.isOfLogin() || offered.equals(probeLogin.current())) {
+            throw Errors.unreadable(failure, decision, config, probeLogin.current());
           }
           // Nobody answers to what the probes have; this caller's may be newer.
           hasOffered = true;
@@ -269,22 +260,15 @@ final class Cluster implements AutoCloseable {
   }
 
   private Observation.@Nullable Failure incurable() {
-    return loginChanges.get() == 0 ? decision.incurable() : null;
-  }
-
-  /** Whether the probes log in as the same user, and have no password of their own. */
-  private boolean isOfProbes(Login login, RepmgrConfig asked) {
-    return asked.repmgrPassword() == null && Objects.equals(login.user(), probing.user());
+    return probeLogin.isChanging() ? null : decision.incurable();
   }
 
   /** Has the probes log in so from now on; what they were refused before counts no more. */
   void probeAs(Login login) {
-    if (!login.equals(probing)) {
-      loginChanges.incrementAndGet();
-      probing = login;
+    if (probeLogin.change(login)) {
       monitor.loginChanged(
           () -> {
-            loginChanges.decrementAndGet();
+            probeLogin.changeIsDone();
             signalChange();
           });
     }
@@ -299,10 +283,8 @@ final class Cluster implements AutoCloseable {
   private void decided(Decision next) {
     Decision before = decision;
     decision = next;
-    Login right = proved;
-    if (right != null && monitor.isRefused()) {
-      // Once for each proof: a node that refuses everybody must not have it tried for ever.
-      proved = null;
+    Login right = monitor.isRefused() ? probeLogin.takeProved() : null;
+    if (right != null) {
       probeAs(right);
     }
     if (rechecks.get() > 0) {
@@ -403,7 +385,7 @@ final class Cluster implements AutoCloseable {
   }
 
   private Map<String, String> probeParameters() {
-    Map<String, String> parameters = parameters(probing);
+    Map<String, String> parameters = parameters(probeLogin.current());
     parameters.put(PGProperty.APPLICATION_NAME.getName(), "repmgr-jdbc monitor");
     // A length that is rubbish must not take the application's memory. Ten thousand rows fit in.
     parameters.put(PGProperty.MAX_RESULT_BUFFER.getName(), "16M");

@@ -86,9 +86,22 @@ final class Errors {
             + " no connection to database "
             + config.database()
             + ": "
-            + Failure.describe(e),
+            + Failure.describe(e)
+            + cureOf(String.valueOf(e.getSQLState())),
         String.valueOf(e.getSQLState()),
         e);
+  }
+
+  /** What to do about a connection that the primary refuses. */
+  private static String cureOf(String sqlState) {
+    return switch (sqlState) {
+      case "28P01" -> ". See the connection's user and password; both may be set anew at any time";
+      case "28000" -> ". pg_hba.conf of each node must let this user into this database, from here";
+      case "3D000" -> ". See the database in the URL; it is not repmgrDatabase";
+      case "42501" ->
+          ". The user needs the right CONNECT on this database; see GRANT in PostgreSQL's manual";
+      default -> "";
+    };
   }
 
   private static SQLException incurable(
@@ -104,8 +117,7 @@ final class Errors {
       case "28P01", "08004" ->
           ". See repmgrUser and repmgrPassword; by default they are the"
               + " connection's user and password";
-      case "28000" ->
-          ". pg_hba.conf of each node must let this user into this database, from" + " here";
+      case "28000" -> ". pg_hba.conf of each node must let this user into this database, from here";
       case "3D000" -> ". repmgrDatabase must name the database that has repmgr.nodes";
       case "42P01", "3F000", "42883" ->
           ". repmgrDatabase must name the database that has the"
