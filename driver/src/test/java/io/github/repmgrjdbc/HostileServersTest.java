@@ -9,7 +9,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.repmgrjdbc.ClusterView.State;
 import io.github.repmgrjdbc.FakeServer.Mode;
 import io.github.repmgrjdbc.FakeServer.Row;
-import java.net.InetAddress;
 import java.net.Socket;
 import java.sql.Connection;
 import java.sql.ResultSet;
@@ -24,7 +23,6 @@ import java.util.concurrent.FutureTask;
 import java.util.function.Consumer;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
-import javax.net.SocketFactory;
 import org.awaitility.core.ConditionFactory;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -324,7 +322,7 @@ class HostileServersTest {
   }
 
   /** Makes sockets, or fails as badly as it can. */
-  public static final class FailingSocketFactory extends SocketFactory {
+  public static final class FailingSocketFactory extends UnconnectedSockets {
 
     static volatile boolean fails;
 
@@ -334,26 +332,6 @@ class HostileServersTest {
         throw new NoClassDefFoundError("thrown as this test has it");
       }
       return new Socket();
-    }
-
-    @Override
-    public Socket createSocket(String host, int port) {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public Socket createSocket(String host, int port, InetAddress from, int fromPort) {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public Socket createSocket(InetAddress host, int port) {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public Socket createSocket(InetAddress host, int port, InetAddress from, int fromPort) {
-      throw new UnsupportedOperationException();
     }
   }
 

@@ -258,7 +258,7 @@ class IncurableErrorsTest {
     n1.kill();
     await().atMost(SOON).until(() -> dataSource.view().primary().isEmpty());
 
-    FutureTask<Connection> waiting = waiting();
+    FutureTask<Connection> waiting = Waiting.startCall(dataSource::getConnection);
     n1.restart();
     waiting.get(SOON.toSeconds(), SECONDS).close();
   }
@@ -270,20 +270,11 @@ class IncurableErrorsTest {
     n1.failLogins("28P01");
     n1.endSessions();
 
-    FutureTask<Connection> waiting = waiting();
+    FutureTask<Connection> waiting = Waiting.startCall(dataSource::getConnection);
     await().atMost(SOON).until(() -> dataSource.view().primary().isEmpty());
     n2.primary(2);
 
     waiting.get(SOON.toSeconds(), SECONDS).close();
-  }
-
-  private FutureTask<Connection> waiting() {
-    FutureTask<Connection> call = new FutureTask<>(dataSource::getConnection);
-    Thread thread = new Thread(call, "waiting");
-    thread.setDaemon(true);
-    thread.start();
-    await().atMost(SOON).until(() -> thread.getState() == Thread.State.TIMED_WAITING);
-    return call;
   }
 
   @Test

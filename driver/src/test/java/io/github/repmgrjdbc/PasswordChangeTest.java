@@ -186,7 +186,8 @@ class PasswordChangeTest {
     dataSource.getConnection("app", "old").close();
     server.password("app", "new");
     server.kill();
-    FutureTask<Connection> waiting = waiting("app", "new");
+    FutureTask<Connection> waiting =
+        Waiting.startCall(() -> dataSource.getConnection("app", "new"));
 
     restart();
 
@@ -202,7 +203,8 @@ class PasswordChangeTest {
       closedDoor.failLogins("28000");
       dataSource.getConnection("app", "old").close();
       server.kill();
-      FutureTask<Connection> waiting = waiting("app", "old");
+      FutureTask<Connection> waiting =
+          Waiting.startCall(() -> dataSource.getConnection("app", "old"));
       dataSource.setLoginTimeout(1);
 
       assertThrows(SQLException.class, () -> dataSource.getConnection("app", "guessed"));
@@ -228,15 +230,6 @@ class PasswordChangeTest {
     endSessions();
 
     assertServed();
-  }
-
-  private FutureTask<Connection> waiting(String user, String password) {
-    FutureTask<Connection> call = new FutureTask<>(() -> dataSource.getConnection(user, password));
-    Thread thread = new Thread(call, "waiting");
-    thread.setDaemon(true);
-    thread.start();
-    await().atMost(SOON).until(() -> thread.getState() == Thread.State.TIMED_WAITING);
-    return call;
   }
 
   @Test

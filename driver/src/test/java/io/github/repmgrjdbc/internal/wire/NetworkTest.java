@@ -10,6 +10,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.github.repmgrjdbc.FakeServer;
 import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.UnconnectedSockets;
 import java.io.IOException;
 import java.net.ConnectException;
 import java.net.InetAddress;
@@ -32,7 +33,6 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.atomic.AtomicInteger;
-import javax.net.SocketFactory;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -169,7 +169,7 @@ class NetworkTest {
   }
 
   /** Its sockets connect for ever, closed or not. */
-  public static final class DeafFactory extends SocketFactory {
+  public static final class DeafFactory extends UnconnectedSockets {
     static final AtomicInteger CONNECTING = new AtomicInteger();
     static final CountDownLatch RELEASE = new CountDownLatch(1);
 
@@ -186,26 +186,6 @@ class NetworkTest {
           }
         }
       };
-    }
-
-    @Override
-    public Socket createSocket(String host, int port) {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public Socket createSocket(String host, int port, InetAddress from, int fromPort) {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public Socket createSocket(InetAddress host, int port) {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public Socket createSocket(InetAddress host, int port, InetAddress from, int fromPort) {
-      throw new UnsupportedOperationException();
     }
   }
 
