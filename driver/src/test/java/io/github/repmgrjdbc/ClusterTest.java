@@ -281,7 +281,7 @@ class ClusterTest {
 
   @Test
   void whatBelongsToAnotherClusterOrTimelineWhenVerifiedIsNotReturned() throws Exception {
-    RepmgrDataSource dataSource = dataSource(set("failoverTimeout", "0s"), n1, n2, n3);
+    RepmgrDataSource dataSource = dataSource(set("failoverTimeout", "1ms"), n1, n2, n3);
     await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
     FakeServer other = new FakeServer(1).systemIdentifier(43);
     toClose.add(other);
@@ -473,8 +473,8 @@ class ClusterTest {
   }
 
   @Test
-  void aFailoverTimeoutOfZeroStillConnectsToAKnownPrimary() throws Exception {
-    RepmgrDataSource dataSource = dataSource(set("failoverTimeout", "0s"), n1, n2, n3);
+  void theShortestFailoverTimeoutStillConnectsToAKnownPrimary() throws Exception {
+    RepmgrDataSource dataSource = dataSource(set("failoverTimeout", "1ms"), n1, n2, n3);
     await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
 
     assertEquals(n1.port(), portOf(dataSource.getConnection()));
