@@ -292,6 +292,15 @@ public final class TopologyMonitor implements AutoCloseable {
     }
   }
 
+  /** Nor may one here. True: the connection is of no more use. */
+  private static boolean listen(Loop loop, int question, Duration atMost) {
+    try {
+      return loop.probe.listen(question, atMost);
+    } catch (RuntimeException | Error e) {
+      return true;
+    }
+  }
+
   private void waitForNext(Loop loop) {
     if (loops.get(loop.address) != loop) {
       return;
@@ -320,7 +329,7 @@ public final class TopologyMonitor implements AutoCloseable {
       Runnable cancelDeadline = cutAfter(wait.plus(probeTimeout), loop);
       tasks.work(
           () -> {
-            boolean ended = loop.probe.listen(question, wait);
+            boolean ended = listen(loop, question, wait);
             tasks.step(
                 () -> {
                   cancelDeadline.run();

@@ -244,6 +244,17 @@ class TopologyMonitorTest {
   }
 
   @Test
+  void aProbeThatThrowsWhileItListensIsAskedAgain() {
+    node(1).bugInListening = new AssertionError("a bug");
+    startSteady();
+    int before = node(1).asked;
+    tasks.pass(STEADY.multipliedBy(10));
+    int asked = node(1).asked - before;
+    assertTrue(asked >= 10 && asked <= 30, "asked " + asked + " times");
+    assertServes(1);
+  }
+
+  @Test
   void membersAreProbedAsTheyComeAndNoLongerWhenTheyAreGone() {
     startSteady();
     table =
@@ -327,6 +338,7 @@ class TopologyMonitorTest {
     boolean open;
     @Nullable Observation failure;
     @Nullable RuntimeException bug;
+    @Nullable Error bugInListening;
     private boolean hanging;
     private boolean hangsUp;
     private boolean busy;
@@ -393,6 +405,9 @@ class TopologyMonitorTest {
     @Override
     public boolean listen(int question, Duration atMost) {
       asking = question;
+      if (bugInListening != null) {
+        throw bugInListening;
+      }
       if (!hangsUp) {
         block(atMost);
       }
