@@ -75,6 +75,8 @@ public final class FakeServer implements AutoCloseable {
     WRONG_TYPES,
     /** Sends rows in which every value is NULL. */
     NULLS,
+    /** Sends rows in which the last value is NULL. */
+    NULL_AT_THE_END,
     /** Sends no rows. */
     NO_ROWS
   }
@@ -843,11 +845,16 @@ public final class FakeServer implements AutoCloseable {
           'D',
           m -> {
             m.writeShort(row.size());
-            for (String value : row) {
-              String told = mode == Mode.WRONG_TYPES ? "abc" : value;
+            for (int i = 0; i < row.size(); i++) {
+              boolean last = i == row.size() - 1;
+              if (mode == Mode.NULLS || (mode == Mode.NULL_AT_THE_END && last)) {
+                m.writeInt(-1);
+                continue;
+              }
+              String told = mode == Mode.WRONG_TYPES ? "abc" : row.get(i);
               byte[] bytes = told.getBytes(StandardCharsets.UTF_8);
-              m.writeInt(mode == Mode.NULLS ? -1 : bytes.length);
-              m.write(bytes, 0, mode == Mode.NULLS ? 0 : bytes.length);
+              m.writeInt(bytes.length);
+              m.write(bytes);
             }
           });
     }

@@ -74,7 +74,6 @@ public final class NodeProbe implements Probe {
         try {
           return Observation.of(address, kept.ask(readTable));
         } catch (SQLException e) {
-          disconnect();
           if (kept.dial().cutReason() != null) {
             return failure(kept.dial(), e, "");
           }
@@ -161,7 +160,7 @@ public final class NodeProbe implements Probe {
     begin(number);
     try {
       useFor(open.dial());
-      while (!awake && !closed) {
+      while (!awake) {
         Duration left = Duration.ofNanos(end - System.nanoTime());
         if (left.toMillis() <= 0) {
           break;
@@ -209,7 +208,8 @@ public final class NodeProbe implements Probe {
     }
     NodeSession open = session;
     if (open != null) {
-      open.abort();
+      // Its socket is closed: this waits for nothing.
+      open.close();
     }
   }
 }

@@ -196,21 +196,10 @@ final class NodeSession {
     }
   }
 
+  /** Also one that has ended: pgJDBC would warn of a connection that nobody closed. */
   void close() {
     try {
       connection.close();
-    } catch (SQLException e) {
-      // It had ended already.
-    }
-  }
-
-  /**
-   * Closes it for pgJDBC, which would warn of a connection that nobody closed. Its socket has to be
-   * closed already: then this waits for nothing.
-   */
-  void abort() {
-    try {
-      connection.abort(Runnable::run);
     } catch (SQLException e) {
       // It had ended already.
     }
