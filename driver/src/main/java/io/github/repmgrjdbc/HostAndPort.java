@@ -67,7 +67,7 @@ public record HostAndPort(String host, int port) {
       }
     } else {
       int colon = s.indexOf(':');
-      if (colon >= 0 && s.indexOf(':', colon + 1) >= 0) {
+      if (colon != s.lastIndexOf(':')) {
         throw new IllegalArgumentException(
             "'" + printable(s) + "' has several colons; write an IPv6 address as [address]:port");
       }

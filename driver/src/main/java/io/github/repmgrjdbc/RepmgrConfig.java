@@ -423,11 +423,11 @@ public record RepmgrConfig(
     }
 
     private Map<String, HostAndPort> readAddressMap() {
-      Map<String, HostAndPort> map = new LinkedHashMap<>();
       String text = text(ADDRESS_MAP);
       if (text.isEmpty()) {
-        return map;
+        return Map.of();
       }
+      Map<String, HostAndPort> map = new LinkedHashMap<>();
       for (String entry : text.split(",", -1)) {
         int equals = entry.indexOf('=');
         if (equals < 1) {

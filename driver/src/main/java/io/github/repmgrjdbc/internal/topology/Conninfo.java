@@ -191,7 +191,7 @@ final class Conninfo {
       end = find(uri, at, "&");
       String parameter = uri.substring(at, end);
       int equals = parameter.indexOf('=');
-      if (equals < 1 || parameter.indexOf('=', equals + 1) >= 0) {
+      if (equals < 1 || equals != parameter.lastIndexOf('=')) {
         throw new IllegalArgumentException("a parameter is not keyword=value");
       }
       values.put(decode(parameter.substring(0, equals)), decode(parameter.substring(equals + 1)));

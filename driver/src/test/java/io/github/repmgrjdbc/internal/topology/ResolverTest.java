@@ -193,9 +193,11 @@ class ResolverTest {
       healthy()
           .afterAPause()
           .sees(takesWrites(1, 1, N1_LEADS))
+          .rechecksIn(1_000)
           .after(999)
           .again()
           .servesNobody("waiting for the other nodes")
+          .rechecksIn(1)
           .after(1)
           .again()
           .serves(1, 1);
