@@ -151,18 +151,25 @@ class PasswordChangeTest {
     assertServed();
   }
 
+  /** A node that refuses everybody has the probes look for another password. */
   @Test
   void aWrongPasswordOfOneDoesNotHarmTheOthers() throws SQLException {
-    dataSource.getConnection("app", "old").close();
+    try (FakeServer closedDoor = new FakeServer(2).standby(1, 1)) {
+      FakeServer.introduce(1, server, closedDoor);
+      closedDoor.failLogins("28000");
+      dataSource.getConnection("app", "old").close();
+      await().atMost(SOON).until(() -> closedDoor.accepted() > 1);
 
-    assertEquals(
-        "28P01",
-        stateOf(
-            assertThrows(SQLException.class, () -> dataSource.getConnection("app", "guessed"))));
+      assertEquals(
+          "28P01",
+          stateOf(
+              assertThrows(SQLException.class, () -> dataSource.getConnection("app", "guessed"))));
 
-    endSessions();
-    dataSource.getConnection("app", "old").close();
-    await().atMost(SOON).until(() -> server.users().equals(List.of("app")));
+      endSessions();
+      // Before somebody comes who has the right one: the probes have it still.
+      await().atMost(SOON).until(() -> server.users().equals(List.of("app")));
+      dataSource.getConnection("app", "old").close();
+    }
   }
 
   @Test
@@ -225,9 +232,13 @@ class PasswordChangeTest {
     dataSource.getConnection().close();
     server.trust("app");
     dataSource.getConnection("app", null).close();
-    server.password("app", "old");
-
+    // Only a refusal has the probes look for another password.
+    server.password("app", "another");
     endSessions();
+    int refused = server.accepted() + 2;
+    await().atMost(SOON).until(() -> server.accepted() >= refused);
+
+    server.password("app", "old");
 
     assertServed();
   }
