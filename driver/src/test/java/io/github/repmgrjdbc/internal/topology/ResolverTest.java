@@ -129,6 +129,17 @@ class ResolverTest {
           .serves(2, 2);
     }
 
+    /** Its name look-up hangs, and what was seen of it is too old to count. */
+    @Test
+    void aNodeThatIsNoLongerHeardOfIsNotWaitedFor() {
+      healthy()
+          .sees(refused(1), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .servesNobody("no successor yet")
+          .after(100)
+          .sees(refused(1), takesWrites(2, 2, N2_PROMOTED))
+          .serves(2, 2);
+    }
+
     @Test
     void samePrimaryBackOnItsTimelineIsServedAgain() {
       healthy()
@@ -314,6 +325,95 @@ class ResolverTest {
           .serves(2, 2)
           .sees(takesWrites(1, 3, N2_LEADS), silent(2), silent(3))
           .serves(1, 3);
+    }
+  }
+
+  /** Watching ends when nobody needs it, and begins again with what was decided last. */
+  @Nested
+  class AfterAPause {
+
+    private final Observation[] n3Challenges = {
+      takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), takesWrites(3, 2, N1_LEADS)
+    };
+
+    @Test
+    void theOthersHaveTheirTimeHoweverLongThePrimaryWasGoneBefore() {
+      healthy()
+          .sees(refused(1), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .servesNobody("n1 is silent")
+          .afterAPause()
+          .after(60_000)
+          .sees(takesWrites(1, 1, N1_LEADS))
+          .servesNobody("waiting for the other nodes")
+          .rechecksIn(1_000);
+    }
+
+    @Test
+    void whoStartsColdWaitsOnce() {
+      scenario()
+          .afterAPause()
+          .starts(address(1), address(2), address(3))
+          .sees(takesWrites(1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .servesNobody("waiting for the other nodes")
+          .after(1_000)
+          .again()
+          .serves(1, 1)
+          .again()
+          .serves(1, 1);
+    }
+
+    @Test
+    void aChallengeIsWaitedOutAnew() {
+      healthy()
+          .sees(n3Challenges)
+          .servesNobody("n3 was promoted beside n1")
+          .afterAPause()
+          .after(60_000)
+          .again()
+          .servesNobody("n3 was promoted beside n1")
+          .rechecksIn(5_000);
+    }
+
+    @Test
+    void whoWasPassedOverStaysSo() {
+      healthy()
+          .sees(n3Challenges)
+          .after(5_000)
+          .again()
+          .serves(1, 1)
+          .afterAPause()
+          .after(60_000)
+          .again()
+          .serves(1, 1)
+          .says("beside n3")
+          .warns();
+    }
+
+    /** Who has told of the successor is silent now. */
+    @Test
+    void whoWasSupersededStaysSo() {
+      healthy()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), follows(3, 1, 2, N2_LEADS))
+          .servesNobody("n1 is superseded")
+          .afterAPause()
+          .after(60_000)
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), silent(3))
+          .servesNobody("n1 is superseded")
+          .hasNode(1, Role.PRIMARY, State.SUPERSEDED);
+    }
+
+    @Test
+    void nodesAreDialledWhereTheyWereMet() {
+      HostAndPort mapped = new HostAndPort("localhost", 32_768);
+      scenario()
+          .sees(
+              at(mapped, takesWrites(1, 1, N1_LEADS)),
+              follows(2, 1, 1, N1_LEADS),
+              follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .afterAPause()
+          .sees(follows(2, 1, 1, N1_LEADS))
+          .dials(1, mapped);
     }
   }
 
