@@ -33,7 +33,7 @@ public record HostAndPort(String host, int port) {
     }
     for (int i = 0; i < host.length(); i++) {
       char c = host.charAt(i);
-      if (c == ' ' || Character.isISOControl(c) || "/?#@,[]=\\'\"".indexOf(c) >= 0) {
+      if (c == ' ' || Character.isISOControl(c) || "/?#@,;[]=\\'\"".indexOf(c) >= 0) {
         throw new IllegalArgumentException(
             "'" + printable(host) + "' is no host: it has the character " + describe(c));
       }

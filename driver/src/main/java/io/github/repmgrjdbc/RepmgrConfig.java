@@ -191,13 +191,15 @@ public record RepmgrConfig(
      *
      * @throws IllegalArgumentException if it does not have that form
      */
-    public Builder url(String url) {
+    public Builder url(@Nullable String url) {
       // The URL itself never goes into a message: it may hold a password.
       String form =
           "; the form is jdbc:repmgr://host[:port][,host[:port]...]/database[?name=value]";
-      if (!url.startsWith(URL_PREFIX + "//")) {
+      if (url == null || !url.startsWith(URL_PREFIX + "//")) {
         throw new IllegalArgumentException(
-            "The URL does not start with " + URL_PREFIX + "//" + form);
+            "The URL "
+                + (url == null ? "is null" : "does not start with " + URL_PREFIX + "//")
+                + form);
       }
       int query = url.indexOf('?');
       String path = url.substring(URL_PREFIX.length() + 2, query < 0 ? url.length() : query);
@@ -259,8 +261,14 @@ public record RepmgrConfig(
       return this;
     }
 
-    /** Sets a parameter, ours or pgJDBC's, by the name that it has in a URL. */
-    public Builder property(String name, String value) {
+    /**
+     * Sets a parameter, ours or pgJDBC's, by the name that it has in a URL; null: as if never set.
+     */
+    public Builder property(String name, @Nullable String value) {
+      if (value == null) {
+        settings.remove(name);
+        return this;
+      }
       return set(name, value, "as set");
     }
 
@@ -286,7 +294,7 @@ public record RepmgrConfig(
       return property(PASSWORD, password);
     }
 
-    /** Sets how long {@code getConnection} waits for a primary; zero: not at all. */
+    /** Sets how long {@code getConnection} waits for a primary; at least 1 ms. */
     public Builder failoverTimeout(Duration timeout) {
       return property(FAILOVER_TIMEOUT, timeout.toMillis() + "ms");
     }

@@ -125,7 +125,7 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
   }
 
   /** Sets hosts, database and parameters from a URL, {@code jdbc:repmgr://...}. */
-  public void setUrl(String url) {
+  public void setUrl(@Nullable String url) {
     changing().url(url);
   }
 
@@ -140,28 +140,43 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
   }
 
   /** Sets the connection's user. May be changed at any time. */
-  public void setUser(String user) {
+  public void setUser(@Nullable String user) {
     setLogin(RepmgrConfig.USER, user, config -> config.withCredentials(user, config.password()));
   }
 
   /** Sets the connection's password. May be changed at any time. */
-  public void setPassword(String password) {
+  public void setPassword(@Nullable String password) {
     setLogin(
         RepmgrConfig.PASSWORD, password, config -> config.withCredentials(config.user(), password));
   }
 
+  /**
+   * Sets both at once: no connection is opened with the one of before and the other of now. May be
+   * called at any time.
+   */
+  public void setCredentials(@Nullable String user, @Nullable String password) {
+    synchronized (setup) {
+      if (config == null) {
+        setUser(user);
+        setPassword(password);
+      } else {
+        setLogin(RepmgrConfig.USER, user, config -> config.withCredentials(user, password));
+      }
+    }
+  }
+
   /** Sets which kind of node connections are for; {@code primary}. */
-  public void setTargetServerType(String type) {
+  public void setTargetServerType(@Nullable String type) {
     setProperty(RepmgrConfig.TARGET_SERVER_TYPE, type);
   }
 
   /** Sets the database that has {@code repmgr.nodes}; default {@code repmgr}. */
-  public void setRepmgrDatabase(String database) {
+  public void setRepmgrDatabase(@Nullable String database) {
     setProperty(RepmgrConfig.REPMGR_DATABASE, database);
   }
 
   /** Sets who reads it; default the connection's user. May be changed at any time. */
-  public void setRepmgrUser(String user) {
+  public void setRepmgrUser(@Nullable String user) {
     setLogin(
         RepmgrConfig.REPMGR_USER,
         user,
@@ -169,7 +184,7 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
   }
 
   /** Sets that user's password; default the connection's. May be changed at any time. */
-  public void setRepmgrPassword(String password) {
+  public void setRepmgrPassword(@Nullable String password) {
     setLogin(
         RepmgrConfig.REPMGR_PASSWORD,
         password,
@@ -177,37 +192,39 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
   }
 
   /** Sets where to dial nodes, {@code n1=host:port,n2=host:port}; default none. */
-  public void setAddressMap(String map) {
+  public void setAddressMap(@Nullable String map) {
     setProperty(RepmgrConfig.ADDRESS_MAP, map);
   }
 
   /** Sets how long to wait for a primary, with its unit; default {@code 60s}. */
-  public void setFailoverTimeout(String timeout) {
+  public void setFailoverTimeout(@Nullable String timeout) {
     setProperty(RepmgrConfig.FAILOVER_TIMEOUT, timeout);
   }
 
   /** Sets the time between probes while all is well, with its unit; default {@code 1s}. */
-  public void setSteadyInterval(String interval) {
+  public void setSteadyInterval(@Nullable String interval) {
     setProperty(RepmgrConfig.STEADY_INTERVAL, interval);
   }
 
   /** Sets it for while the primary is in doubt; default {@code 20ms}. */
-  public void setHuntInterval(String interval) {
+  public void setHuntInterval(@Nullable String interval) {
     setProperty(RepmgrConfig.HUNT_INTERVAL, interval);
   }
 
   /** Sets a probe's deadline, with its unit; default {@code 2s}. */
-  public void setProbeTimeout(String timeout) {
+  public void setProbeTimeout(@Nullable String timeout) {
     setProperty(RepmgrConfig.PROBE_TIMEOUT, timeout);
   }
 
   /** Sets how the primary is decided; {@code latest}. */
-  public void setPrimaryPolicy(String policy) {
+  public void setPrimaryPolicy(@Nullable String policy) {
     setProperty(RepmgrConfig.PRIMARY_POLICY, policy);
   }
 
-  /** Sets any parameter, ours or pgJDBC's, by the name that it has in a URL. */
-  public void setProperty(String name, String value) {
+  /**
+   * Sets any parameter, ours or pgJDBC's, by the name that it has in a URL; null: as if never set.
+   */
+  public void setProperty(String name, @Nullable String value) {
     changing().property(name, value);
   }
 
@@ -286,7 +303,7 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
     return current;
   }
 
-  private void setLogin(String name, String value, UnaryOperator<RepmgrConfig> change) {
+  private void setLogin(String name, @Nullable String value, UnaryOperator<RepmgrConfig> change) {
     synchronized (setup) {
       RepmgrConfig current = config;
       if (current == null) {

@@ -110,6 +110,15 @@ public final class RepmgrDriver implements Driver {
     return Logger.getLogger("io.github.repmgrjdbc");
   }
 
+  /**
+   * Forgets which primaries were served, for all URLs, so that an older timeline or another
+   * database cluster is accepted again: for after a restore that the driver cannot tell from a
+   * stale primary.
+   */
+  public static void forget() {
+    CLUSTERS.forget();
+  }
+
   static RepmgrConfig parse(String url, @Nullable Properties info) throws SQLException {
     try {
       return RepmgrConfig.parse(url, info == null ? new Properties() : info);

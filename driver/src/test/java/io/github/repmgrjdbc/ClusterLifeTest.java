@@ -156,6 +156,23 @@ class ClusterLifeTest {
     assertEquals(moved.port(), portOf(dataSource.getConnection()));
   }
 
+  /** n3's replication is broken, and so its copy will never have the primary's new address. */
+  @Test
+  void anOldCopyDoesNotLeadAwayFromAPrimaryThatMissedAProbe() throws Exception {
+    FakeServer moved = started(new FakeServer(1));
+    FakeServer.introduce(1, moved, n2);
+    RepmgrDataSource dataSource = dataSource("failoverTimeout=4s", moved, n2, n3);
+    dataSource.getConnection().close();
+    soon().until(() -> isUp(dataSource, 2));
+    n1.kill();
+
+    moved.mode(FakeServer.Mode.SILENT);
+    soon().until(() -> dataSource.view().primary().isEmpty());
+    moved.mode(FakeServer.Mode.NORMAL);
+
+    assertEquals(moved.port(), portOf(dataSource.getConnection()));
+  }
+
   @Test
   void twoStandbysMaySwapTheirAddresses() throws Exception {
     RepmgrDataSource dataSource = dataSource("", n1, n2, n3);

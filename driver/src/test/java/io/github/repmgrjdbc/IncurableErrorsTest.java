@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.repmgrjdbc.ClusterView.State;
 import io.github.repmgrjdbc.FakeServer.Mode;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -260,6 +261,25 @@ class IncurableErrorsTest {
 
     FutureTask<Connection> waiting = Waiting.startCall(dataSource::getConnection);
     n1.restart();
+    waiting.get(SOON.toSeconds(), SECONDS).close();
+  }
+
+  /** To another user's monitor, it is known from the first one's, and is no seed. */
+  @Test
+  void aPrimaryThatHasNotBeenAskedYetIsReasonToWait() throws Exception {
+    dataSource.setHosts(n1.address().toString());
+    dataSource.getConnection().close();
+    await()
+        .atMost(SOON)
+        .until(() -> dataSource.view().nodes().stream().allMatch(node -> node.state() == State.UP));
+    n1.failLogins("28000");
+    n2.primary(2).mode(Mode.SILENT);
+    dataSource.setUser("another");
+    dataSource.setRepmgrUser("another monitor");
+    FutureTask<Connection> waiting = Waiting.startCall(dataSource::getConnection);
+
+    n2.mode(Mode.NORMAL);
+
     waiting.get(SOON.toSeconds(), SECONDS).close();
   }
 

@@ -201,6 +201,23 @@ class PasswordChangeTest {
     waiting.get(SOON.toSeconds(), SECONDS).close();
   }
 
+  /** It never lets anybody in, nor refuses anybody; the primary's word is enough. */
+  @Test
+  void whoWaitsWithANewPasswordHasItTriedThoughAStandbyIsDown() throws Exception {
+    FakeServer down = new FakeServer(2).standby(1, 1);
+    down.close();
+    FakeServer.introduce(1, server, down);
+    dataSource.getConnection("app", "old").close();
+    server.password("app", "new");
+    server.kill();
+    FutureTask<Connection> waiting =
+        Waiting.startCall(() -> dataSource.getConnection("app", "new"));
+
+    restart();
+
+    waiting.get(SOON.toSeconds(), SECONDS).close();
+  }
+
   /** One node refuses everybody, and the primary is dead: the right password is still right. */
   @Test
   void aWrongPasswordDoesNotHarmWhoWaitsWithTheRightOne() throws Exception {

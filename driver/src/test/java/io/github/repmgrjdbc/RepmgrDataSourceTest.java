@@ -414,4 +414,25 @@ class RepmgrDataSourceTest {
       throw e;
     }
   }
+
+  @Test
+  void nullTakesAParameterBack() throws SQLException {
+    try (RepmgrDataSource dataSource = new RepmgrDataSource()) {
+      dataSource.setUrl("jdbc:repmgr://127.0.0.1:1/app?failoverTimeout=nonsense");
+      dataSource.setFailoverTimeout(null);
+      dataSource.setProperty("sslmode", null);
+      dataSource.setUser(null);
+
+      dataSource.view();
+    }
+  }
+
+  @Test
+  void aUrlThatIsNullIsSaidToBeThat() {
+    try (RepmgrDataSource dataSource = new RepmgrDataSource()) {
+      Exception e = assertThrows(IllegalArgumentException.class, () -> dataSource.setUrl(null));
+      assertTrue(
+          String.valueOf(e.getMessage()).startsWith("The URL is null; the form is"), e.toString());
+    }
+  }
 }

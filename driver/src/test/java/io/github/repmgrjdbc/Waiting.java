@@ -12,7 +12,7 @@ final class Waiting {
 
   private Waiting() {}
 
-  /** Has a thread of its own ask for a connection, and returns when that waits. */
+  /** Has a thread of its own ask for a connection, and returns when that waits, or has ended. */
   static FutureTask<Connection> startCall(Callable<Connection> getConnection) {
     FutureTask<Connection> call = new FutureTask<>(getConnection);
     Thread thread = new Thread(call, "waiting");
@@ -20,7 +20,7 @@ final class Waiting {
     thread.start();
     await()
         .atMost(Duration.ofSeconds(5))
-        .until(() -> thread.getState() == Thread.State.TIMED_WAITING);
+        .until(() -> call.isDone() || thread.getState() == Thread.State.TIMED_WAITING);
     return call;
   }
 }

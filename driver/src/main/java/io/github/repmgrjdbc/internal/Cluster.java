@@ -200,17 +200,25 @@ final class Cluster implements AutoCloseable {
               retry.multipliedBy(2).compareTo(LAST_RETRY) < 0 ? retry.multipliedBy(2) : LAST_RETRY;
         }
       } else {
+        // Read first: what was refused was refused to this one, or to an earlier one.
+        Login tried = probeLogin.current();
         Observation.Failure failure = incurable();
-        if (failure != null) {
-          if (hasOffered || !failure.isOfLogin() || offered.equals(probeLogin.current())) {
-            throw Errors.unreadable(failure, decision, config, probeLogin.current());
-          }
-          // Nobody answers to what the probes have; this caller's may be newer.
+        boolean refused = failure != null ? failure.isOfLogin() : primaryRefusesLogin();
+        if (refused && !hasOffered && !offered.equals(tried)) {
+          // Nobody who counts answers to what the probes have; this caller's may be newer.
           hasOffered = true;
           probeAs(offered);
+        } else if (failure != null) {
+          throw Errors.unreadable(failure, decision, config, tried);
         }
       }
-      await(now.epoch(), waitUntil);
+      boolean offers = !hasOffered && !offered.equals(probeLogin.current());
+      await(
+          () ->
+              view.epoch() == now.epoch()
+                  && incurable() == null
+                  && !(offers && primaryRefusesLogin()),
+          waitUntil);
       if (!closed && tasks.nanoTime() - giveUp >= 0) {
         Duration waited = Duration.ofNanos(tasks.nanoTime() - start);
         throw Errors.noPrimary(waited, decision, view, config, lastFailure);
@@ -218,8 +226,17 @@ final class Cluster implements AutoCloseable {
     }
   }
 
-  private void await(long epoch, long until) throws SQLException {
-    await(() -> view.epoch() == epoch && incurable() == null, until);
+  /** Whether the primary served last does not let the probes in, whoever else is silent. */
+  private boolean primaryRefusesLogin() {
+    ClusterView now = view;
+    Term term = now.term();
+    return term != null
+        && !now.available()
+        && !probeLogin.isChanging()
+        && now.nodes().stream()
+            .filter(node -> node.id() == term.primaryId() && node.address() != null)
+            .map(node -> monitor.observations().get(node.address()))
+            .anyMatch(last -> last != null && last.failure() != null && last.failure().isOfLogin());
   }
 
   private void await(BooleanSupplier unchanged, long until) throws SQLException {
@@ -287,7 +304,7 @@ final class Cluster implements AutoCloseable {
     if (right != null) {
       probeAs(right);
     }
-    if (rechecks.get() > 0) {
+    if (rechecks.get() > 0 || (!next.available() && monitor.isRefused())) {
       signalChange();
     }
     ClusterView old = view;

@@ -53,10 +53,15 @@ public final class Clusters implements AutoCloseable {
     final Cluster cluster;
     int users;
     boolean ended;
+
+    /** What was remembered when it began. */
+    final Decision startedWith;
+
     long idleSince = System.nanoTime();
 
-    Shared(Cluster cluster) {
+    Shared(Cluster cluster, Decision startedWith) {
       this.cluster = cluster;
+      this.startedWith = startedWith;
     }
 
     synchronized boolean enter() {
@@ -181,7 +186,8 @@ public final class Clusters implements AutoCloseable {
   }
 
   private Shared start(RepmgrConfig key, RepmgrConfig config) {
-    Shared entry = new Shared(new Cluster(config, listeners, memory(key), epochs));
+    Decision memory = memory(key);
+    Shared entry = new Shared(new Cluster(config, listeners, memory, epochs), memory);
     entry.cluster.everySecond(
         () -> {
           if (entry.endIfIdle(!listeners.isEmpty() && key.equals(lastAsked), idle)) {
@@ -191,10 +197,17 @@ public final class Clusters implements AutoCloseable {
     return entry;
   }
 
+  @SuppressWarnings("ReferenceEquality") // it is what this one began with that it replaces
   private void end(RepmgrConfig key, Shared entry) {
     Decision last = entry.cluster.decision();
     if (last.term() != null) {
-      memories.asMap().merge(withoutUsers(key), last, Clusters::newer);
+      // What it began with is outdated, even if a rebuilt cluster's timeline is older than that.
+      memories
+          .asMap()
+          .merge(
+              withoutUsers(key),
+              last,
+              (old, mine) -> old == entry.startedWith ? mine : newer(old, mine));
     }
     shared.remove(key, entry);
     entry.cluster.end();

@@ -55,7 +55,10 @@ final class Errors {
             + decision.reason()
             + (lastFailure == null ? "" : "; the last attempt: " + Failure.describe(lastFailure))
             + ". "
-            + nodes,
+            + nodes
+            + (decision.nodes().stream().anyMatch(node -> node.state() == State.SUPERSEDED)
+                ? ". If the cluster was restored to an earlier state, forget() accepts it"
+                : ""),
         view,
         lastFailure);
   }
@@ -64,13 +67,15 @@ final class Errors {
   static SQLException unreadable(
       Failure failure, Decision decision, RepmgrConfig config, Login login) {
     return incurable(
-        "Cannot read repmgr.nodes in database "
-            + config.repmgrDatabase()
-            + " as "
-            + login
-            + ". "
+        (failure.isOfSettings()
+                ? "Cannot connect with these parameters. "
+                : "Cannot read repmgr.nodes in database "
+                    + config.repmgrDatabase()
+                    + " as "
+                    + login
+                    + ". ")
             + describe(decision.nodes())
-            + cure(failure.sqlState()),
+            + cureOfProbes(failure.sqlState()),
         failure.sqlState(),
         null);
   }
@@ -87,17 +92,19 @@ final class Errors {
             + config.database()
             + ": "
             + Failure.describe(e)
-            + cureOf(String.valueOf(e.getSQLState())),
+            + cureOfConnection(String.valueOf(e.getSQLState())),
         String.valueOf(e.getSQLState()),
         e);
   }
 
   /** What to do about a connection that the primary refuses. */
-  private static String cureOf(String sqlState) {
+  private static String cureOfConnection(String sqlState) {
     return switch (sqlState) {
-      case "28P01" -> ". See the connection's user and password; both may be set anew at any time";
+      case "28P01", "08004" ->
+          ". See the connection's user and password; both may be set anew at any time";
       case "28000" -> ". pg_hba.conf of each node must let this user into this database, from here";
       case "3D000" -> ". See the database in the URL; it is not repmgrDatabase";
+      case "42704" -> ". See options and the other parameters that set something in the server";
       case "42501" ->
           ". The user needs the right CONNECT on this database; see GRANT in PostgreSQL's manual";
       default -> "";
@@ -112,7 +119,7 @@ final class Errors {
   }
 
   /** What to do, where the server's own words do not say it. */
-  private static String cure(String sqlState) {
+  private static String cureOfProbes(String sqlState) {
     return switch (sqlState) {
       case "28P01", "08004" ->
           ". See repmgrUser and repmgrPassword; by default they are the"

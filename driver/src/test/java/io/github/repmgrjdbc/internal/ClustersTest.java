@@ -80,6 +80,21 @@ class ClustersTest {
     connectAndClose();
   }
 
+  /** Rebuilt and accepted by itself; after a pause what was before that must not count again. */
+  @Test
+  void whatWasBeforeARebuildIsNotRememberedAfterAPause() throws SQLException {
+    n1.primary(5);
+    n2.standby(1, 5);
+    connectAndClose();
+    awaitEnd();
+    n1.primary(1);
+    n2.standby(1, 1);
+    connectAndClose();
+    awaitEnd();
+    n2.kill();
+    connectAndClose();
+  }
+
   @Test
   void forgettingCutsNoConnection() throws SQLException {
     try (var connection = clusters.connect(config, "app", null, Duration.ZERO);

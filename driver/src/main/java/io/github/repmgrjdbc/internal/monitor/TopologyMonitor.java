@@ -1,12 +1,12 @@
 package io.github.repmgrjdbc.internal.monitor;
 
-import io.github.repmgrjdbc.ClusterView.Node;
 import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.internal.topology.Decision;
 import io.github.repmgrjdbc.internal.topology.Observation;
 import io.github.repmgrjdbc.internal.topology.Probe;
 import io.github.repmgrjdbc.internal.topology.Resolver;
 import java.time.Duration;
+import java.util.Comparator;
 import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -39,7 +39,7 @@ public final class TopologyMonitor implements AutoCloseable {
   private final Pace pace;
   private final ObservationCache observations;
   private final Map<HostAndPort, Loop> loops =
-      new TreeMap<>(java.util.Comparator.comparing(HostAndPort::toString));
+      new TreeMap<>(Comparator.comparing(HostAndPort::toString));
   private final Set<HostAndPort> suspects = new HashSet<>();
   private Decision decision = Decision.NONE;
   private @Nullable Long huntingSince;
@@ -208,11 +208,7 @@ public final class TopologyMonitor implements AutoCloseable {
   /** Starts and ends loops as the members' addresses come and go. */
   private void follow() {
     Set<HostAndPort> wanted = new LinkedHashSet<>(seeds);
-    for (Node node : decision.nodes()) {
-      if (node.address() != null) {
-        wanted.add(node.address());
-      }
-    }
+    wanted.addAll(decision.addresses());
     loops
         .values()
         .removeIf(
@@ -256,7 +252,8 @@ public final class TopologyMonitor implements AutoCloseable {
     }
     int question = ++loop.question;
     Runnable cancelDeadline = cutAfter(probeTimeout, loop);
-    tasks.work(
+    work(
+        loop,
         () -> {
           Observation observation = ask(loop, question, readTable);
           tasks.step(
@@ -275,6 +272,18 @@ public final class TopologyMonitor implements AutoCloseable {
                 }
               });
         });
+  }
+
+  /** Where no thread can be had at the moment, it is tried again: the loop must not end. */
+  private void work(Loop loop, Runnable work) {
+    try {
+      tasks.work(work);
+    } catch (OutOfMemoryError e) {
+      loop.asking = false;
+      loop.listening = false;
+      loop.cancelWait = tasks.stepAfter(pace.steady(), () -> ask(loop));
+      throw e;
+    }
   }
 
   private Runnable cutAfter(Duration atMost, Loop loop) {
@@ -327,7 +336,8 @@ public final class TopologyMonitor implements AutoCloseable {
       int question = ++loop.question;
       // Half a message would keep it for ever.
       Runnable cancelDeadline = cutAfter(wait.plus(probeTimeout), loop);
-      tasks.work(
+      work(
+          loop,
           () -> {
             boolean ended = listen(loop, question, wait);
             tasks.step(

@@ -3,8 +3,11 @@ package io.github.repmgrjdbc.internal.topology;
 import io.github.repmgrjdbc.ClusterView.Node;
 import io.github.repmgrjdbc.ClusterView.Term;
 import io.github.repmgrjdbc.HostAndPort;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -71,6 +74,26 @@ public record Decision(
             old.members, old.identities, old.refused, null, old.passedOver, null, null, false));
   }
 
+  /**
+   * Where to ask, beside the configured addresses: where the nodes are, and, while nobody is
+   * served, also wherever the primary served last was met. A copy that says that it has moved may
+   * be old.
+   */
+  public Set<HostAndPort> addresses() {
+    Set<HostAndPort> addresses = new LinkedHashSet<>();
+    nodes.stream().map(Node::address).filter(Objects::nonNull).forEach(addresses::add);
+    Term last = term;
+    if (!available && last != null) {
+      memory.identities.forEach(
+          (address, identity) -> {
+            if (identity.isOf(last.systemIdentifier(), last.primaryId())) {
+              addresses.add(address);
+            }
+          });
+    }
+    return addresses;
+  }
+
   private static Node withoutDetail(Node node) {
     return new Node(
         node.id(), node.name(), node.role(), node.state(), node.address(), node.timeline(), "");
@@ -116,7 +139,12 @@ public record Decision(
    *     it is not registered: where it says something else since, the node has moved if it no
    *     longer answers
    */
-  record Identity(long systemIdentifier, int nodeId, String conninfo) {}
+  record Identity(long systemIdentifier, int nodeId, String conninfo) {
+
+    boolean isOf(long cluster, int node) {
+      return systemIdentifier == cluster && nodeId == node;
+    }
+  }
 
   /**
    * Why a node is refused, and the timeline it was on: on a newer one it has been promoted anew.

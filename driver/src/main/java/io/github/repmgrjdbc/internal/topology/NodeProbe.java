@@ -41,6 +41,11 @@ public final class NodeProbe implements Probe {
   /** Why it is to be ended, also if it is just about to connect anew. Guarded by this. */
   private @Nullable String tooLate;
 
+  /** The last question that was cut, and why. Guarded by this. */
+  private int cutUpTo;
+
+  private String cutReason = "";
+
   private volatile boolean awake;
   private volatile boolean closed;
   private volatile @Nullable NodeSession session;
@@ -88,7 +93,8 @@ public final class NodeProbe implements Probe {
 
   private synchronized void begin(int number) {
     question = number;
-    tooLate = null;
+    // The deadline may have passed before this thread came to run.
+    tooLate = number > 0 && number <= cutUpTo ? cutReason : null;
     asking = null;
   }
 
@@ -183,6 +189,10 @@ public final class NodeProbe implements Probe {
 
   @Override
   public synchronized void cut(int number, String reason) {
+    if (number > cutUpTo) {
+      cutUpTo = number;
+      cutReason = reason;
+    }
     if (number == question) {
       tooLate = reason;
       if (asking != null) {

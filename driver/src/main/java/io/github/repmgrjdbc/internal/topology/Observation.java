@@ -191,6 +191,13 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
       return sqlState.startsWith("28") || sqlState.equals(REJECTED);
     }
 
+    /**
+     * Whether it is what was configured that pgJDBC can do nothing with, before anybody is asked.
+     */
+    public boolean isOfSettings() {
+      return isIncurable && UNUSABLE.contains(sqlState);
+    }
+
     /** Whether a server said so, or would not be understood, rather than the network. */
     boolean isAnswer() {
       return isIncurable || (!sqlState.isEmpty() && !sqlState.startsWith("08"));

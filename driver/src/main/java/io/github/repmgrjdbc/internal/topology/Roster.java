@@ -178,7 +178,7 @@ final class Roster {
       return null;
     }
     List<Failure> said = failures.values().stream().filter(Failure::isAnswer).toList();
-    if (term != null && said.size() < failures.size()) {
+    if (term != null && (said.size() < failures.size() || !everybodyWasAsked())) {
       return null;
     }
     return !said.isEmpty() && said.stream().allMatch(Failure::isIncurable) ? said.get(0) : null;
@@ -202,14 +202,10 @@ final class Roster {
         continue;
       }
       anyDataNode = true;
-      // At its address, or, behind mapped ports, wherever a node of its id is met.
       HostAndPort address = addressOf(member);
       List<Answer> said =
           answers.entrySet().stream()
-              .filter(
-                  entry ->
-                      entry.getKey().equals(address)
-                          || entry.getValue().nodeId() == member.nodeId())
+              .filter(entry -> speaksFor(member, served, entry.getKey().equals(address), entry))
               .map(Map.Entry::getValue)
               .toList();
       if (said.isEmpty() || said.stream().anyMatch(answer -> isOf(served, answer))) {
@@ -219,6 +215,23 @@ final class Roster {
       anyPrimary |= said.stream().anyMatch(answer -> !answer.inRecovery());
     }
     return anyDataNode && anyPrimary && identifiers.size() == 1;
+  }
+
+  /**
+   * Whether an answer tells what has become of a member: by its id, where ours was met or, with
+   * mapped ports, would be; or by its address, unless it is another one of ours that has it now.
+   */
+  private boolean speaksFor(
+      Member member, Term served, boolean atItsAddress, Map.Entry<HostAndPort, Answer> entry) {
+    Answer answer = entry.getValue();
+    boolean ofOurs = answer.systemIdentifier() == served.systemIdentifier();
+    if (answer.nodeId() == member.nodeId()) {
+      Identity met = identities.get(entry.getKey());
+      return ofOurs
+          || atItsAddress
+          || (met != null && met.isOf(served.systemIdentifier(), member.nodeId()));
+    }
+    return atItsAddress && (answer.nodeId() == 0 || !ofOurs);
   }
 
   // ---- who answers where ---------------------------------------------------------------------
@@ -239,7 +252,8 @@ final class Roster {
     answers.forEach(
         (address, answer) -> {
           int id = idOf(address, answer);
-          if (id <= 0) {
+          // Another cluster's node may claim the id of one of ours, and be where ours was met.
+          if (id <= 0 || isForeign(id, answer)) {
             return;
           }
           Identity known = identities.get(address);
@@ -248,10 +262,7 @@ final class Roster {
               || known.systemIdentifier() != answer.systemIdentifier()) {
             identities.put(address, new Identity(answer.systemIdentifier(), id, ""));
           }
-          // Another cluster's node may claim the id of one of ours.
-          if (!isForeign(id, answer)) {
-            seen.putIfAbsent(id, new Seen(id, address, answer));
-          }
+          seen.putIfAbsent(id, new Seen(id, address, answer));
         });
   }
 
@@ -295,11 +306,9 @@ final class Roster {
       }
     }
     // ... or that it is a primary, unless it might be a witness.
-    List<Member> primaries = answer.copy().stream().filter(Member::isActivePrimary).toList();
+    List<Member> named = answer.copy().stream().filter(Member::isActivePrimary).toList();
     boolean mayBeWitness = answer.copy().stream().anyMatch(Member::isWitness);
-    return !answer.inRecovery() && !mayBeWitness && primaries.size() == 1
-        ? primaries.get(0).nodeId()
-        : 0;
+    return !answer.inRecovery() && !mayBeWitness && named.size() == 1 ? named.get(0).nodeId() : 0;
   }
 
   /** Where to dial a node: what was configured, else where it was met, else its conninfo. */
@@ -312,13 +321,15 @@ final class Roster {
     HostAndPort met = null;
     for (Map.Entry<HostAndPort, Identity> entry : identities.entrySet()) {
       Identity identity = entry.getValue();
-      boolean answers = this.answers.containsKey(entry.getKey());
+      if (identity.nodeId() != member.nodeId() || !isKnown(identity, member)) {
+        continue;
+      }
+      Answer here = answers.get(entry.getKey());
       boolean moved =
-          !answers && !Objects.equals(registeredAddress(identity.conninfo()), registered);
-      if (identity.nodeId() == member.nodeId()
-          && isKnown(entry, member)
-          && !moved
-          && (met == null || (answers && !this.answers.containsKey(met)))) {
+          here == null
+              ? !Objects.equals(registeredAddress(identity.conninfo()), registered)
+              : isForeign(member.nodeId(), here);
+      if (!moved && (met == null || (here != null && !answers.containsKey(met)))) {
         met = entry.getKey();
       }
     }
@@ -334,8 +345,8 @@ final class Roster {
     }
   }
 
-  private boolean isKnown(Map.Entry<HostAndPort, Identity> entry, Member member) {
-    return home == null || member.isWitness() || entry.getValue().systemIdentifier() == home;
+  private boolean isKnown(Identity identity, Member member) {
+    return home == null || member.isWitness() || identity.systemIdentifier() == home;
   }
 
   boolean isWitness(Seen node) {
@@ -362,10 +373,17 @@ final class Roster {
    * other: ours may be without a primary at the moment, and one address lead to somebody else's.
    */
   private @Nullable Long clusterOfMost() {
+    // A node that is met at two addresses counts once; one that does not know itself, each time.
     Map<Long, Long> sizes =
-        answers.values().stream()
-            .filter(answer -> answer.inRecovery() || isRegisteredPrimary(answer))
-            .collect(Collectors.groupingBy(Answer::systemIdentifier, Collectors.counting()));
+        answers.entrySet().stream()
+            .filter(entry -> entry.getValue().inRecovery() || isRegisteredPrimary(entry.getValue()))
+            .map(
+                entry ->
+                    Map.entry(
+                        entry.getValue().systemIdentifier(),
+                        entry.getValue().nodeId() > 0 ? entry.getValue().nodeId() : entry.getKey()))
+            .distinct()
+            .collect(Collectors.groupingBy(Map.Entry::getKey, Collectors.counting()));
     long most = sizes.values().stream().max(Comparator.naturalOrder()).orElse(0L);
     List<Long> largest =
         sizes.entrySet().stream()

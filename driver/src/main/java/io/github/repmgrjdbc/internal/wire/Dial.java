@@ -144,7 +144,12 @@ public final class Dial {
         throw new SQLException("pgJDBC does not accept the address " + address, "08001");
       }
       return connection;
-    } catch (RuntimeException | LinkageError e) {
+    } catch (RuntimeException | Error e) {
+      // pgJDBC closes what it has opened when it fails by itself, but not so for these.
+      sockets.forEach(Dial::close);
+      if (e instanceof Error error && !(e instanceof LinkageError)) {
+        throw error;
+      }
       // Of a server that answers rubbish, or of a user's socket factory.
       throw new SQLException("Connecting failed with " + e, "08001", e);
     } finally {

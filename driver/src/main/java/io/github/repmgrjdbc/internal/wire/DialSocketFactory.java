@@ -14,8 +14,8 @@ import org.jspecify.annotations.Nullable;
  * {@link Dial} that the connection belongs to: pgJDBC makes one factory for each connection and
  * keeps it for the connection's cancel requests.
  *
- * <p>The map of tokens is the one static state of the driver: pgJDBC gives a factory nothing but a
- * text. An entry lives only while pgJDBC looks its factory up.
+ * <p>The map of tokens is static since pgJDBC gives a factory nothing but a text. An entry lives
+ * only while pgJDBC opens its connection.
  */
 public final class DialSocketFactory extends SocketFactory {
 
@@ -74,6 +74,6 @@ public final class DialSocketFactory extends SocketFactory {
   }
 
   private static UnsupportedOperationException notUsed() {
-    return new UnsupportedOperationException("pgJDBC connects the sockets itself");
+    return new UnsupportedOperationException("pgJDBC asks for sockets that are not connected");
   }
 }

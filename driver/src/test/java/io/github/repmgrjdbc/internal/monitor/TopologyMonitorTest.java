@@ -62,6 +62,26 @@ class TopologyMonitorTest {
     assertEquals(1, node(1).asked);
   }
 
+  /** A container's limit of threads, reached for a moment. */
+  @Test
+  void aThreadThatCannotBeMadeEndsNoLoop() {
+    startSteady();
+    tasks.noThreads = true;
+    for (int i = 0; i < 200; i++) {
+      try {
+        tasks.pass(Duration.ofMillis(20));
+      } catch (OutOfMemoryError e) {
+        // In real life it is logged.
+      }
+    }
+    tasks.noThreads = false;
+    int askedPrimary = node(1).asked;
+    int askedStandby = node(2).asked;
+    tasks.pass(STEADY.multipliedBy(10));
+    assertTrue(node(1).asked > askedPrimary, "the primary is never asked again");
+    assertTrue(node(2).asked > askedStandby, "the standby is never asked again");
+  }
+
   @Test
   void isSteadyWhenAllIsWell() {
     startSteady();

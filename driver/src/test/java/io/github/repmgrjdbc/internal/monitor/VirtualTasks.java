@@ -41,6 +41,7 @@ final class VirtualTasks implements Tasks {
   private final Set<Long> cancelled = new HashSet<>();
   // System.nanoTime() may start anywhere, and wrap.
   private final long epoch = Long.MAX_VALUE - Duration.ofSeconds(2).toNanos();
+  boolean noThreads;
   private long elapsed;
   private long number;
   private @Nullable Worker running;
@@ -64,6 +65,9 @@ final class VirtualTasks implements Tasks {
 
   @Override
   public void work(Runnable work) {
+    if (noThreads) {
+      throw new OutOfMemoryError("unable to create native thread");
+    }
     Worker worker = new Worker();
     WORKERS.execute(
         () -> {

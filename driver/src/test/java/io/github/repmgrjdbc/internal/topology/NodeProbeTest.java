@@ -429,6 +429,16 @@ class NodeProbeTest {
     assertEquals(1, server.accepted());
   }
 
+  /** Threads are short, and its own has not begun to run yet. */
+  @Test
+  void aCutThatComesBeforeTheQuestionHasBegunEndsItAllTheSame() {
+    server.mode(Mode.SILENT);
+
+    probe.cut(1, "too late");
+
+    assertEquals("too late", message(probe.ask(1, true)));
+  }
+
   @Test
   void aCutForAQuestionThatHasEndedIsIgnored() {
     probe.ask(1, true);

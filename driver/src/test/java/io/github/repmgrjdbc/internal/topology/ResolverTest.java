@@ -1483,6 +1483,53 @@ class ResolverTest {
           .dials(2, elsewhere);
     }
 
+    /** Its replication is broken, say: that copy will never be right. */
+    @Test
+    void anOldCopyDoesNotLeadAwayFromAPrimaryThatMissedOneProbe() {
+      scenario()
+          .sees(
+              at(elsewhere, takesWrites(1, 1, n1Moved)),
+              follows(2, 1, 1, n1Moved),
+              follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .dials(1, elsewhere)
+          .sees(at(elsewhere, silent(1)), follows(2, 1, 1, n1Moved), follows(3, 1, 1, N1_LEADS))
+          .asksToo(elsewhere)
+          .sees(
+              at(elsewhere, takesWrites(1, 1, n1Moved)),
+              follows(2, 1, 1, n1Moved),
+              follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .dials(1, elsewhere);
+    }
+
+    /** Docker gives addresses anew: the stale primary is back, at its successor's address. */
+    @Test
+    void aStalePrimaryAtItsSuccessorsAddressIsNoRebuiltCluster() {
+      List<Member> before = table(primary(1), standby(2, 1));
+      List<Member> after = table(failed(1), primary(2));
+      scenario()
+          .sees(takesWrites(1, 1, before), follows(2, 1, 1, before))
+          .serves(1, 1)
+          .sees(refused(1), takesWrites(2, 2, after))
+          .serves(2, 2)
+          .sees(refused(1), at(address(2), takesWrites(1, 1, before)))
+          .servesNobody("n2")
+          .keepsTerm(2, 2);
+    }
+
+    @Test
+    void aStrangerWithTheOnlyNodesIdIsNoRebuiltCluster() {
+      List<Member> alone = table(primary(1));
+      scenario()
+          .starts(address(1), elsewhere)
+          .sees(takesWrites(1, 1, alone), at(elsewhere, refused(1)))
+          .serves(1, 1)
+          .sees(refused(1), at(elsewhere, takesWritesOf(OTHER_CLUSTER, 1, 1, alone)))
+          .servesNobody("n1 is silent")
+          .keepsTerm(1, 1);
+    }
+
     @Test
     void ofTwoCopiesTheOneOfTheNewerTimelineCounts() {
       List<Member> n1LeadsAgain = table(moved(primary(1)), standby(2, 1), standby(3, 1));
@@ -1556,6 +1603,21 @@ class ResolverTest {
               .sees(
                   Observation.failed(address(1), "28P01", "password authentication failed"),
                   refused(2))
+              .decision
+              .incurable());
+    }
+
+    @Test
+    void isNoneWhileAMemberHasNotBeenAskedYetOnceAPrimaryWasServed() {
+      assertNull(
+          scenario()
+              .starts(address(1))
+              .sees(
+                  takesWrites(1, 1, N1_LEADS),
+                  follows(2, 1, 1, N1_LEADS),
+                  follows(3, 1, 1, N1_LEADS))
+              .serves(1, 1)
+              .sees(Observation.failed(address(1), "28P01", "password authentication failed"))
               .decision
               .incurable());
     }
@@ -1703,6 +1765,11 @@ class ResolverTest {
       assertEquals(role, stranger.role(), stranger.toString());
       assertEquals(state, stranger.state(), stranger.toString());
       assertTrue(stranger.detail().contains(detail), stranger.toString());
+      return this;
+    }
+
+    Scenario asksToo(HostAndPort address) {
+      assertTrue(decision.addresses().contains(address), () -> "asks " + decision.addresses());
       return this;
     }
 
