@@ -161,7 +161,7 @@ class ClusterLifeTest {
   void anOldCopyDoesNotLeadAwayFromAPrimaryThatMissedAProbe() throws Exception {
     FakeServer moved = started(new FakeServer(1));
     FakeServer.introduce(1, moved, n2);
-    RepmgrDataSource dataSource = dataSource("failoverTimeout=4s", moved, n2, n3);
+    RepmgrDataSource dataSource = dataSource("failoverTimeout=4s", n2, n3);
     dataSource.getConnection().close();
     soon().until(() -> isUp(dataSource, 2));
     n1.kill();

@@ -1487,6 +1487,7 @@ class ResolverTest {
     @Test
     void anOldCopyDoesNotLeadAwayFromAPrimaryThatMissedOneProbe() {
       scenario()
+          .starts(address(2), address(3))
           .sees(
               at(elsewhere, takesWrites(1, 1, n1Moved)),
               follows(2, 1, 1, n1Moved),
