@@ -159,12 +159,19 @@ class ClusterLifeTest {
   /** n3's replication is broken, and so its copy will never have the primary's new address. */
   @Test
   void anOldCopyDoesNotLeadAwayFromAPrimaryThatMissedAProbe() throws Exception {
-    FakeServer moved = started(new FakeServer(1));
-    FakeServer.introduce(1, moved, n2);
-    RepmgrDataSource dataSource = dataSource("failoverTimeout=4s", n2, n3);
-    dataSource.getConnection().close();
-    soon().until(() -> isUp(dataSource, 2));
     n1.kill();
+    n3.kill();
+    FakeServer moved = started(new FakeServer(1));
+    FakeServer.introduce(1, moved, n2, n3);
+    n3.table(
+        List.of(
+            new FakeServer.Row(1, "n1", "primary", true, 0, n1.conninfo()),
+            new FakeServer.Row(2, "n2", "standby", true, 1, n2.conninfo()),
+            new FakeServer.Row(3, "n3", "standby", true, 1, n3.conninfo())));
+    RepmgrDataSource dataSource = dataSource("failoverTimeout=4s", n2, n3);
+    assertEquals(moved.port(), portOf(dataSource.getConnection()));
+    n3.restart();
+    soon().until(() -> isUp(dataSource, 2) && isUp(dataSource, 3));
 
     moved.mode(FakeServer.Mode.SILENT);
     soon().until(() -> dataSource.view().primary().isEmpty());
