@@ -218,8 +218,9 @@ final class Roster {
   }
 
   /**
-   * Whether an answer tells what has become of a member: by its id, where ours was met or, with
-   * mapped ports, would be; or by its address, unless it is another one of ours that has it now.
+   * Whether an answer tells what has become of a member: by its id, where one of ours was met (new
+   * nodes share the old ones' addresses out anew); or by its address, unless it is another one of
+   * ours that has it now.
    */
   private boolean speaksFor(
       Member member, Term served, boolean atItsAddress, Map.Entry<HostAndPort, Answer> entry) {
@@ -229,7 +230,7 @@ final class Roster {
       Identity met = identities.get(entry.getKey());
       return ofOurs
           || atItsAddress
-          || (met != null && met.isOf(served.systemIdentifier(), member.nodeId()));
+          || (met != null && met.systemIdentifier() == served.systemIdentifier());
     }
     return atItsAddress && (answer.nodeId() == 0 || !ofOurs);
   }

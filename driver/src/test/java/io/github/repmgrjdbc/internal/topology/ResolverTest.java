@@ -819,6 +819,27 @@ class ResolverTest {
     }
 
     @Test
+    void rebuiltClusterWhoseNodesHaveSharedTheAddressesOutAnewIsAcceptedToo() {
+      HostAndPort[] mapped = {
+        new HostAndPort("localhost", 32_001),
+        new HostAndPort("localhost", 32_002),
+        new HostAndPort("localhost", 32_003)
+      };
+      scenario()
+          .sees(
+              at(mapped[0], takesWrites(1, 1, N1_LEADS)),
+              at(mapped[1], follows(2, 1, 1, N1_LEADS)),
+              at(mapped[2], follows(3, 1, 1, N1_LEADS)))
+          .serves(1, 1)
+          .sees(
+              at(mapped[0], followsIn(OTHER_CLUSTER, 2, 1, 1, N1_LEADS)),
+              at(mapped[1], followsIn(OTHER_CLUSTER, 3, 1, 1, N1_LEADS)),
+              at(mapped[2], takesWritesOf(OTHER_CLUSTER, 1, 1, N1_LEADS)))
+          .serves(1, 1)
+          .belongsTo(OTHER_CLUSTER);
+    }
+
+    @Test
     void anIncumbentThatIsNoLongerRegisteredIsSaidToBeThat() {
       List<Member> without1 = table(standby(2, 1), standby(3, 1));
       healthy()
@@ -1517,6 +1538,28 @@ class ResolverTest {
           .sees(refused(1), at(address(2), takesWrites(1, 1, before)))
           .servesNobody("n2")
           .keepsTerm(2, 2);
+    }
+
+    /** Two clusters among the seeds, numbered alike; the one that was served goes down. */
+    @Test
+    void anotherWholeClusterAmongTheSeedsIsNoRebuiltOne() {
+      HostAndPort[] green = {new HostAndPort("g1", 5432), new HostAndPort("g2", 5432)};
+      List<Member> table = table(primary(1), standby(2, 1));
+      scenario()
+          .starts(address(1), address(2), green[0], green[1])
+          .sees(
+              takesWrites(1, 1, table),
+              follows(2, 1, 1, table),
+              at(green[0], refused(1)),
+              at(green[1], refused(2)))
+          .serves(1, 1)
+          .sees(
+              refused(1),
+              refused(2),
+              at(green[0], takesWritesOf(OTHER_CLUSTER, 1, 1, table)),
+              at(green[1], followsIn(OTHER_CLUSTER, 2, 1, 1, table)))
+          .servesNobody("n1 is silent")
+          .keepsTerm(1, 1);
     }
 
     @Test
