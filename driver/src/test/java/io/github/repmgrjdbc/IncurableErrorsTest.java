@@ -111,6 +111,18 @@ class IncurableErrorsTest {
     assertFailsAtOnce(sqlState, "refused by the script with " + sqlState + cure);
   }
 
+  /** Nodes that refuse us are asked once a second only. */
+  @Test
+  void whatHasBeenMendedSinceItWasSaidIsNotReported() throws Exception {
+    dataSource.setSteadyInterval("1s");
+    nodes.forEach(node -> node.failLogins("28P01"));
+    assertThrows(SQLException.class, dataSource::getConnection);
+
+    nodes.forEach(node -> node.failLogins(null));
+
+    dataSource.getConnection().close();
+  }
+
   // ---- with what cures it --------------------------------------------------------------------
 
   @ParameterizedTest

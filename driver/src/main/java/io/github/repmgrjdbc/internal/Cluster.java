@@ -160,6 +160,7 @@ final class Cluster implements AutoCloseable {
     Map<String, String> parameters = parameters(login);
     Login offered = probeLogin.offeredBy(asked, login);
     boolean hasOffered = false;
+    List<Observation> refusals = null;
     Duration retry = FIRST_RETRY;
     SQLException lastFailure = null;
     while (true) {
@@ -204,10 +205,18 @@ final class Cluster implements AutoCloseable {
         Login tried = probeLogin.current();
         Observation.Failure failure = incurable();
         boolean refused = failure != null ? failure.isOfLogin() : primaryRefusesLogin();
+        if (refusals == null) {
+          refusals = refusals();
+        }
         if (refused && !hasOffered && !offered.equals(tried)) {
           // Nobody who counts answers to what the probes have; this caller's may be newer.
           hasOffered = true;
           probeAs(offered);
+        } else if (failure != null && areLatest(refusals)) {
+          // Said before this call came, a second ago, perhaps: it may have been mended since.
+          askAgain(refusals, giveUp);
+          refusals = List.of();
+          continue;
         } else if (failure != null) {
           throw Errors.unreadable(failure, decision, config, tried);
         }
@@ -274,6 +283,31 @@ final class Cluster implements AutoCloseable {
     }
     Observation after = monitor.observations().get(address);
     return after != null && after != before && after.answer() != null && term.equals(view.term());
+  }
+
+  /** What nodes have said that waiting cannot cure. */
+  private List<Observation> refusals() {
+    return monitor.observations().all().stream()
+        .filter(seen -> seen.failure() != null && seen.failure().isIncurable())
+        .toList();
+  }
+
+  /** Whether one of these nodes has said nothing new since. */
+  @SuppressWarnings("ReferenceEquality") // it is another answer that counts, be it the same
+  private boolean areLatest(List<Observation> seen) {
+    return seen.stream().anyMatch(one -> one == monitor.observations().get(one.address()));
+  }
+
+  /** Has everybody asked, and waits for what those say who refused, a probe's time at most. */
+  private void askAgain(List<Observation> refusals, long giveUp) throws SQLException {
+    long until = tasks.nanoTime() + config.probeTimeout().toNanos();
+    rechecks.incrementAndGet();
+    try {
+      monitor.refresh();
+      await(() -> incurable() != null && areLatest(refusals), until - giveUp < 0 ? until : giveUp);
+    } finally {
+      rechecks.decrementAndGet();
+    }
   }
 
   private Observation.@Nullable Failure incurable() {

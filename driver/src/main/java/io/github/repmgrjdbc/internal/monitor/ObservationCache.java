@@ -49,7 +49,8 @@ public final class ObservationCache {
     return latest.getIfPresent(address);
   }
 
-  Collection<Observation> all() {
+  /** The latest of each address, but for those that are too old. */
+  public Collection<Observation> all() {
     return List.copyOf(latest.asMap().values());
   }
 }
