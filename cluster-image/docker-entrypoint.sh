@@ -9,13 +9,30 @@ set -Eeuo pipefail
 STATE_DIR=${PGDATA%/*}                    # the volume: data directory, repmgr.conf, .pgpass
 SHARE_DIR=/usr/local/share/postgres-repmgr
 REPMGR_CONF=$STATE_DIR/repmgr.conf        # /etc/repmgr.conf is a link to it; also the memory of the node's id
-UNFINISHED=$STATE_DIR/unfinished          # exists while the data directory is being made
-JOIN_TIMEOUT=120                          # seconds in which a standby must have found and cloned a primary
+UNFINISHED=$STATE_DIR/unfinished          # exists while the data directory is being made; says by what
+WAS_PRIMARY=$STATE_DIR/was-primary        # exists while the data of a primary are held as a standby's
+STEPPING_DOWN=$STATE_DIR/stepping-down    # exists while PostgreSQL is being ended in order to take its place anew
+MEMBERS=$STATE_DIR/members                # what the node table said last
 POLL=0.1
 
 postgres_pid=
 repmgrd_pid=
+watch_pid=
+guard_pid=
 task_pid=
+
+LIB_DIR=$(dirname "${BASH_SOURCE[0]}")/lib
+[[ -d $LIB_DIR ]] || LIB_DIR=/usr/local/lib/postgres-repmgr
+# shellcheck source=lib/decide.sh
+source "$LIB_DIR/decide.sh"
+# shellcheck source=lib/peers.sh
+source "$LIB_DIR/peers.sh"
+# shellcheck source=lib/position.sh
+source "$LIB_DIR/position.sh"
+# shellcheck source=lib/promote.sh
+source "$LIB_DIR/promote.sh"
+# shellcheck source=lib/watch.sh
+source "$LIB_DIR/watch.sh"
 
 log() {
     printf '%(%F %T)T [node] %s\n' -1 "$*" >&2
@@ -55,9 +72,12 @@ read_settings() {
     postgres_user=${POSTGRES_USER:-postgres}
     postgres_db=${POSTGRES_DB:-$postgres_user}
     primary_name=${PRIMARY_NAME:-}
+    healing=${HEALING:-on}
     peers=$(split_names "${PEERS:-}")
 
     check_auth_method "$auth_method"
+    check_word HEALING "$healing" on off
+    check_word ALONE "${ALONE:-}" '' allow
     check_node_id "${NODE_ID:-}"
     check_name NODE_NAME "${NODE_NAME:-}"
     check_name PRIMARY_NAME "$primary_name"
@@ -89,6 +109,15 @@ check_auth_method() {
     esac
 }
 
+# check_word SETTING VALUE ALLOWED...
+check_word() {
+    local word
+    for word in "${@:3}"; do
+        [[ $2 != "$word" ]] || return 0
+    done
+    die "$1 is '$2'; allowed are ${*:3}"
+}
+
 check_node_id() {
     [[ -z $1 || ($1 =~ ^[1-9][0-9]{0,9}$ && $1 -le 2147483647) ]] ||
         die "NODE_ID is '$1'; allowed is a whole number from 1 to 2147483647, or nothing"
@@ -106,7 +135,8 @@ check_passwords() {
         die 'REPMGR_PASSWORD (or REPMGR_PASSWORD_FILE) is not set: the password with which the nodes of one cluster' \
             'talk to each other, the same on all of them. POSTGRES_HOST_AUTH_METHOD=trust does without passwords,' \
             'for experiments on a network of your own'
-    if [[ -z $postgres_password && $(decide_start) == initialise ]]; then
+    if [[ -z $postgres_password && (-z $primary_name || $primary_name == "${node_name:-}") &&
+        $(data_state) == empty ]]; then
         die "POSTGRES_PASSWORD (or POSTGRES_PASSWORD_FILE) is not set: the password of '$postgres_user' in the new" \
             'cluster. (A node that joins a cluster names it with PRIMARY_NAME and does not need this one.)' \
             'POSTGRES_HOST_AUTH_METHOD=trust does without passwords, for experiments on a network of your own'
@@ -220,7 +250,7 @@ write_passfile() {
 }
 
 conninfo() {
-    printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=2' "$1"
+    printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=1' "$1"
 }
 
 # render_repmgr_conf ID NAME
@@ -236,10 +266,10 @@ conninfo='$(conninfo "$2")'
 data_directory='$PGDATA'
 
 failover=automatic
-promote_command='repmgr standby promote -f /etc/repmgr.conf'
+promote_command='/usr/local/bin/promote'
 follow_command='repmgr standby follow -f /etc/repmgr.conf --upstream-node-id=%n'
 monitor_interval_secs=1
-reconnect_attempts=3
+reconnect_attempts=1
 reconnect_interval=1
 
 log_level=INFO
@@ -278,26 +308,6 @@ END
 
 # ---------------------------------------------------------------------------------------------- where do I stand
 
-# Whole data, that is: what an interrupted clone or initdb left behind is none.
-has_data() {
-    [[ -s $PGDATA/PG_VERSION && ! -e $UNFINISHED ]]
-}
-
-# The one place that decides what a start does with the data directory: prints initialise, clone or start.
-#
-# A node that has data starts with it as it is. Nothing asks yet whether the cluster went on without this node: an
-# old primary comes back writable, beside the one that was promoted in its absence. Who wants that looked into before
-# PostgreSQL takes a write adds it here: rejoin, rewind, wait.
-decide_start() {
-    if has_data; then
-        echo start
-    elif [[ -z $primary_name || $primary_name == "${node_name:-}" ]]; then
-        echo initialise
-    else
-        echo clone
-    fi
-}
-
 # Holds the volume for as long as this script or a PostgreSQL that it started lives. Who has it may remove what
 # earlier containers left behind.
 lock_volume() {
@@ -306,20 +316,13 @@ lock_volume() {
     rm -f "$PGDATA/postmaster.pid"
 }
 
-# Only what is empty or was left unfinished comes here: decide_start has seen to that.
-begin_data() {
-    touch "$UNFINISHED"
-    rm -rf "$PGDATA"
-}
-
-finish_data() {
-    rm -f "$UNFINISHED"
-}
-
 # The port is not open before everything is in place: nobody can connect to half a cluster.
 initialise() {
     log 'making a new cluster'
-    begin_data
+    begin_data initdb
+    rm -rf "$PGDATA"
+    node_id=${NODE_ID:-1}
+    write_repmgr_conf
     task initdb --pgdata="$PGDATA" --username=postgres --data-checksums --encoding=UTF8 --locale=C.UTF-8 \
         --auth-local=peer --auth-host=scram-sha-256 >/dev/null
     render_postgresql_conf >>"$PGDATA/postgresql.conf"
@@ -328,90 +331,19 @@ initialise() {
     create_metadata
     stop_postgres
     finish_data
+    start_postgres
 }
 
-# ask_node HOST: prints the timeline on which it is primary, or 0, and the names of all members.
-ask_node() {
-    psql -XAtqw -F ' ' "$(conninfo "$1")" -c "
-        SELECT CASE WHEN pg_is_in_recovery() THEN 0
-                    ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
-               string_agg(node_name, ' ') FROM repmgr.nodes" 2>&1
-}
-
-# Looks for the primary among PRIMARY_NAME, PEERS and whomever those know: of several that call themselves primary,
-# the one on the newest timeline. Sets primary_host, or fails with the reason in primary_problem.
-find_primary() {
-    local -A seen=(["$node_name"]=1)
-    local -a hosts more
-    local i host answer timeline members best=0
-    primary_host='' primary_problem=''
-    read -r -a hosts <<<"$primary_name $peers"
-    for ((i = 0; i < ${#hosts[@]}; i++)); do
-        host=${hosts[i]}
-        [[ -z ${seen[$host]:-} ]] || continue
-        seen[$host]=1
-        if ! answer=$(ask_node "$host"); then
-            answer=${answer#psql: error: }
-            primary_problem+="${primary_problem:+; }$host: ${answer%%$'\n'*}"
-            continue
-        fi
-        read -r timeline members <<<"$answer"
-        if [[ -z $members ]]; then
-            primary_problem+="${primary_problem:+; }$host: it is not registered yet"
-        elif ((timeline > best)); then
-            best=$timeline primary_host=$host
-        elif ((timeline == 0)); then
-            primary_problem+="${primary_problem:+; }$host: it is a standby"
-        fi
-        read -r -a more <<<"$members"
-        hosts+=("${more[@]}")
-    done
-    [[ -n $primary_host ]]
-}
-
-# wait_for_primary DEADLINE: sets primary_host; says what is missing, once per reason.
-wait_for_primary() {
-    local deadline=$1 said=''
-    until find_primary; do
-        ((SECONDS < deadline)) || die "found no primary within $JOIN_TIMEOUT s: $primary_problem"
-        if [[ $primary_problem != "$said" ]]; then
-            log "waiting for a primary to join: $primary_problem"
-            said=$primary_problem
-        fi
-        sleep "$POLL"
-    done
-}
-
-# Sets node_id to the id that the primary has reserved for this node. A conflict is final, silence is not.
+# reserve_node_id PRIMARY: sets node_id to the id that it has reserved for this node. A conflict is final, silence is not.
 reserve_node_id() {
     local answer status=0
-    answer=$(psql -XAtqw "$(conninfo "$primary_host")" \
+    answer=$(psql -XAtqw "$(conninfo "$1")" \
         -c "SELECT public.reserve_node_id('$node_name', ${NODE_ID:-NULL})" 2>&1) || status=$?
     case $status in
         0) node_id=$answer ;;
-        1) die "$primary_host gave this node no id: ${answer%%$'\n'*}" ;;
+        1) die "$1 gave this node no id: ${answer%%$'\n'*}" ;;
         *) return 1 ;;
     esac
-}
-
-join_cluster() {
-    local deadline=$((SECONDS + JOIN_TIMEOUT))
-    while :; do
-        wait_for_primary "$deadline"
-        if reserve_node_id; then
-            log "cloning from $primary_host as node $node_id"
-            write_repmgr_conf
-            begin_data
-            if task repmgr -f "$REPMGR_CONF" -h "$primary_host" -U repmgr -d repmgr \
-                --log-level=WARNING standby clone --fast-checkpoint >&2; then
-                finish_data
-                return
-            fi
-        fi
-        ((SECONDS < deadline)) || die "the clone from $primary_host did not succeed within $JOIN_TIMEOUT s"
-        log 'the clone failed, trying again'
-        sleep 1
-    done
 }
 
 write_repmgr_conf() {
@@ -434,12 +366,25 @@ local_psql() {
     psql -XAtqw -v ON_ERROR_STOP=1 -h /var/run/postgresql -U postgres "$@"
 }
 
-# start_postgres [OPTION...]: returns when it answers.
-start_postgres() {
+# launch_postgres [OPTION...]
+launch_postgres() {
     postgres -D "$PGDATA" "$@" &
     postgres_pid=$!
+}
+
+# start_postgres [OPTION...]: returns when it answers; fails if it ends instead.
+start_postgres() {
+    launch_postgres "$@"
+    await_postgres
+}
+
+await_postgres() {
     until pg_isready -q -h /var/run/postgresql; do
-        kill -0 "$postgres_pid" 2>/dev/null || die 'PostgreSQL did not start; the reason is above'
+        if ! kill -0 "$postgres_pid" 2>/dev/null; then
+            postgres_pid=
+            log 'PostgreSQL did not start; the reason is above'
+            return 1
+        fi
         sleep "$POLL"
     done
 }
@@ -493,16 +438,23 @@ create_metadata() {
 }
 
 # is_registered ROLE: whether this node's own copy of the table has it as it is now. The row can be one of an earlier
-# life: a dead primary's that comes back as a standby, or one that is marked inactive. repmgrd refuses to run on those.
+# life: a dead primary's that comes back as a standby, one that is marked inactive, or one that follows somebody else.
+# repmgrd refuses to run on those.
 is_registered() {
     [[ $(local_psql -d repmgr -c "SELECT active FROM repmgr.nodes WHERE node_id = $node_id AND type = '$1'
-        AND node_name = '$node_name' AND conninfo = '$(conninfo "$node_name")'" 2>/dev/null) == t ]]
+        AND node_name = '$node_name' AND conninfo = '$(conninfo "$node_name")'
+        AND (type = 'primary' OR upstream_node_id IN (SELECT node_id FROM repmgr.nodes WHERE type = 'primary' AND active))
+        " 2>/dev/null) == t ]]
 }
 
 # Registers the node unless it is, and waits until its own copy of the table says so: repmgrd looks there.
 ensure_registered() {
-    local role=standby tries
+    local role=standby tries primary
     [[ -e $PGDATA/standby.signal ]] || role=primary
+    if [[ $(local_psql -d repmgr -c "SELECT count(*) FROM public.nodes_away WHERE node_id = $node_id") == 1 ]]; then
+        primary=$(active_primary)
+        psql -XAtqw "$(conninfo "${primary:-$node_name}")" -c "DELETE FROM public.nodes_away WHERE node_id = $node_id" || return 1
+    fi
     if ! is_registered "$role"; then
         log "registering node $node_id as a $role"
         repmgr -f "$REPMGR_CONF" --log-level=ERROR "$role" register --force >&2 || return 1
@@ -535,22 +487,61 @@ next_delay() {
 }
 
 # repmgrd cannot start or ends when there is nothing to watch, as on a standby whose upstream is down; PostgreSQL still
-# serves, so it is started again for as long as it takes. When PostgreSQL ends, the container does.
+# serves, so it is started again for as long as it takes. When PostgreSQL ends by itself, the container does. Returns
+# when the node's place has to be taken anew, with everything stopped.
 supervise() {
     local ended delay=0 status
     start_repmgrd 0
+    rm -f "$STEPPING_DOWN"
+    watch &
+    watch_pid=$!
+    end_when_thawed &
+    guard_pid=$!
     while :; do
         ended='' status=0
-        wait -n -p ended "$postgres_pid" "$repmgrd_pid" || status=$?
-        if [[ $ended == "$postgres_pid" ]]; then
-            postgres_pid=
-            die "PostgreSQL has ended by itself (status $status); the container ends with it"
-        elif [[ $ended == "$repmgrd_pid" ]]; then
-            delay=$(next_delay "$delay" $((SECONDS - repmgrd_since - delay)))
-            log "repmgrd has ended or did not start (status $status), starting it again in $delay s"
-            start_repmgrd "$delay"
-        fi
+        wait -n -p ended "$postgres_pid" "$repmgrd_pid" "$watch_pid" || status=$?
+        case $ended in
+            "$postgres_pid")
+                postgres_pid=
+                if [[ -e $STEPPING_DOWN ]]; then
+                    end_watch
+                    end_repmgrd
+                    return
+                fi
+                die "PostgreSQL has ended by itself (status $status); the container ends with it"
+                ;;
+            "$repmgrd_pid")
+                delay=$(next_delay "$delay" $((SECONDS - repmgrd_since - delay)))
+                log "repmgrd has ended or did not start (status $status), starting it again in $delay s"
+                start_repmgrd "$delay"
+                ;;
+            "$watch_pid")
+                watch_pid=
+                end_watch
+                [[ $status == 0 ]] || kill -QUIT "$postgres_pid" 2>/dev/null || true
+                end_repmgrd
+                stop_postgres
+                return
+                ;;
+        esac
     done
+}
+
+end_watch() {
+    local pid
+    for pid in $watch_pid $guard_pid; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    watch_pid='' guard_pid=''
+}
+
+end_repmgrd() {
+    if [[ -n $repmgrd_pid ]]; then
+        kill "$repmgrd_pid" 2>/dev/null || true
+        wait "$repmgrd_pid" 2>/dev/null || true
+        repmgrd_pid=
+    fi
 }
 
 # On every way out: repmgrd first, so that it does not act upon what follows, then PostgreSQL.
@@ -559,13 +550,22 @@ stop_children() {
     if [[ -n $task_pid ]]; then
         kill "$task_pid" 2>/dev/null || true
     fi
-    if [[ -n $repmgrd_pid ]]; then
-        kill "$repmgrd_pid" 2>/dev/null || true
-        wait "$repmgrd_pid" 2>/dev/null || true
-    fi
+    end_watch
+    end_repmgrd
     if [[ -n $postgres_pid ]]; then
+        remember_members
+        take_leave
         stop_postgres
     fi
+}
+
+# For a script that another process runs while the entrypoint watches over PostgreSQL.
+beside_the_entrypoint() {
+    export HOME=$STATE_DIR
+    peers=$(split_names "${PEERS:-}")
+    primary_name=${PRIMARY_NAME:-}
+    node_name=$(remembered node_name)
+    postgres_pid=$(head -n 1 "$PGDATA/postmaster.pid")
 }
 
 _main() {
@@ -591,32 +591,24 @@ _main() {
     check_name 'the host name' "$node_name"
     log "this is $node_name"
 
-    case $(decide_start) in
-        initialise)
-            # Again, now that the name is known: PRIMARY_NAME may be this node's own.
-            check_passwords
-            node_id=${NODE_ID:-1}
-            write_repmgr_conf
-            initialise
-            ;;
-        clone)
-            join_cluster
-            ;;
-        start)
-            node_id=$(remembered node_id)
-            [[ -n $node_id ]] || die "$REPMGR_CONF does not say which node this is: keep all of $STATE_DIR on the volume"
-            [[ ${NODE_ID:-$node_id} == "$node_id" ]] || die "NODE_ID is '$NODE_ID', but this volume is of node $node_id"
-            write_repmgr_conf
-            if [[ -e $PGDATA/standby.signal ]]; then
-                log "starting standby $node_id with the data that is there"
-            else
-                log "starting node $node_id as the primary that it was; whether another node was promoted since is not looked into"
-            fi
-            ;;
-    esac
+    node_id=$(remembered node_id)
+    if [[ -n $node_id ]]; then
+        [[ ${NODE_ID:-$node_id} == "$node_id" ]] || die "NODE_ID is '$NODE_ID', but this volume is of node $node_id"
+        write_repmgr_conf
+    elif [[ $(data_state) != empty ]]; then
+        die "$REPMGR_CONF does not say which node this is: keep all of $STATE_DIR on the volume"
+    fi
 
-    start_postgres
-    supervise
+    if [[ $healing == off && $(data_state) != empty ]]; then
+        log "starting with the data as they are, since HEALING is off"
+        start_postgres
+    else
+        take_position
+    fi
+    while :; do
+        supervise
+        take_position
+    done
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then

@@ -171,7 +171,7 @@ bootstrap_image() (
 sources_hash() {
     {
         docker image inspect --format '{{.Id}}' "$BASE_IMAGE"
-        (cd "$IMAGE_DIR" && sha256sum Dockerfile docker-entrypoint.sh healthcheck.sh metadata.sql)
+        (cd "$IMAGE_DIR" && sha256sum Dockerfile docker-entrypoint.sh healthcheck.sh promote metadata.sql lib/*)
     } | sha256sum | cut -c 1-16
 }
 
@@ -206,7 +206,7 @@ _main() {
     esac
     take_lock
     if [[ $test_tools == yes ]]; then
-        ensure_commands shellcheck=shellcheck
+        ensure_commands shellcheck=shellcheck bats=bats
     fi
     ensure_engine
     ensure_base_image

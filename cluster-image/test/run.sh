@@ -133,6 +133,7 @@ a node id with letters|POSTGRES_HOST_AUTH_METHOD=trust NODE_ID=1x|NODE_ID is '1x
 a node name with a quote|POSTGRES_HOST_AUTH_METHOD=trust NODE_NAME=a'b|NODE_NAME has 'a'b'
 a primary that is no name|POSTGRES_HOST_AUTH_METHOD=trust PRIMARY_NAME=a;b|PRIMARY_NAME has 'a;b'
 a peer that is no name|POSTGRES_HOST_AUTH_METHOD=trust PEERS=ok,-x|PEERS has '-x'
+healing by halves|POSTGRES_HOST_AUTH_METHOD=trust HEALING=maybe|HEALING is 'maybe'; allowed are on off
 a reserved user|POSTGRES_HOST_AUTH_METHOD=trust POSTGRES_USER=repmgr|POSTGRES_USER is 'repmgr'
 END
     check_contains 'a password of two lines' 'has a line break in it' \
@@ -213,7 +214,7 @@ test_configuration() {
     check_contains 'id' $'\nnode_id=3\n' "$conf"
     check_contains 'name' $'\nnode_name=\'pg-3\'\n' "$conf"
     check_contains 'conninfo, without a password' \
-        $'\nconninfo=\'host=pg-3 port=5432 user=repmgr dbname=repmgr connect_timeout=2\'\n' "$conf"
+        $'\nconninfo=\'host=pg-3 port=5432 user=repmgr dbname=repmgr connect_timeout=1\'\n' "$conf"
     check_contains 'follow tells whom' 'standby follow -f /etc/repmgr.conf --upstream-node-id=%n' "$conf"
     check_lacks 'repmgr.conf knows no password' password "$conf"
 
@@ -224,48 +225,78 @@ test_configuration() {
     check 'trust: the network' 2 "$(entrypoint -- 'render_pg_hba trust' | grep -c '^host .* all  *trust$')"
 }
 
-test_decision() {
+test_data_state() {
     state
-    check 'empty, first primary' initialise "$(entrypoint -- 'primary_name=; decide_start')"
-    check 'empty, to join' clone "$(entrypoint -- 'primary_name=n1 node_name=n2; decide_start')"
-    check 'empty, its own primary' initialise "$(entrypoint -- 'primary_name=n1 node_name=n1; decide_start')"
+    check 'nothing there' empty "$(entrypoint -- data_state)"
     state data
-    check 'data, first primary' start "$(entrypoint -- 'primary_name=; decide_start')"
-    check 'data, joined earlier' start "$(entrypoint -- 'primary_name=n1; decide_start')"
-    state data unfinished
-    check 'unfinished, first primary' initialise "$(entrypoint -- 'primary_name=; decide_start')"
-    check 'unfinished, to join' clone "$(entrypoint -- 'primary_name=n1; decide_start')"
-    check 'what is unfinished is thrown away' gone \
-        "$(entrypoint -- 'begin_data; [[ -e $PGDATA || ! -e $UNFINISHED ]] || echo gone')"
+    check 'the data of a primary' primary "$(entrypoint -- data_state)"
+    touch "$WORK/state/data/standby.signal"
+    check 'the data of a standby' standby "$(entrypoint -- data_state)"
+    touch "$WORK/state/was-primary"
+    check 'a primary that is held' primary "$(entrypoint -- data_state)"
+    state data
+    echo initdb >"$WORK/state/unfinished"
+    check 'what initdb left behind' empty "$(entrypoint -- data_state)"
+    echo clone >"$WORK/state/unfinished"
+    check 'what a copy left behind' broken "$(entrypoint -- data_state)"
+    state
+    echo '1 n1 primary there' >"$WORK/state/members"
+    check 'data that somebody took away' broken "$(entrypoint -- data_state)"
 }
 
-# The answers of some nodes: timeline (0 for a standby) and members.
+test_upstream() {
+    state data
+    printf "a = '1'\nprimary_conninfo = 'host=old'\n" >"$WORK/state/data/postgresql.auto.conf"
+    check 'one upstream, and everything else as it was' \
+        "a = '1'|primary_conninfo = 'host=n2 port=5432 user=repmgr application_name=n1 connect_timeout=2'|" \
+        "$(entrypoint -- 'node_name=n1; set_upstream n2; tr "\n" "|" <"$PGDATA/postgresql.auto.conf"')"
+    check 'nobody' "a = '1'|primary_conninfo = ''|" \
+        "$(entrypoint -- 'node_name=n1; set_upstream ""; tr "\n" "|" <"$PGDATA/postgresql.auto.conf"')"
+    check 'it is a standby now' standby "$(entrypoint -- data_state)"
+}
+
+# What some nodes answer: system, state, timeline, LSN and members.
 nodes='ask_node() {
     case $1 in
-        primary) echo "1 primary standby me" ;;
-        standby) echo "0 primary standby me" ;;
-        stale) echo "1 stale standby promoted" ;;
-        promoted) echo "2 stale standby promoted" ;;
-        knows) echo "0 stale promoted knows" ;;
-        empty) echo "1" ;;
-        *) printf "psql: error: %s does not answer\nmore\n" "$1"; return 2 ;;
+        n1) echo "7 primary 1 0/10 n1 n2 n3" ;;
+        n2) echo "7 standby 1 0/9 n1 n2 n3" ;;
+        promoted) echo "7 primary 2 0/20 n1 n2 promoted" ;;
+        knows) echo "7 standby 2 0/20 n1 n2 promoted knows" ;;
+        other) echo "8 primary 5 0/30 other" ;;
+        w) echo "9 primary 1 0/30 n1 n2 w" ;;
+        *) echo "! $1 does not answer" ;;
     esac
 }
-node_name=me peers=
-ask() { find_primary && echo "$primary_host" || echo "none: $primary_problem"; }'
+system_identifier() { echo 7; }
+own_report() { echo standby:1:0/9; }
+node_name=n2 primary_name= peers=
+see() { survey; echo "${reports[*]}"; }'
 
-test_finding_the_primary() {
-    check 'the primary itself' primary "$(entrypoint -- "$nodes; primary_name=primary; ask")"
-    check 'through a standby' primary "$(entrypoint -- "$nodes; primary_name=standby; ask")"
-    check 'through a peer' primary "$(entrypoint -- "$nodes; primary_name=dead peers='standby'; ask")"
-    check 'the newest of two' promoted "$(entrypoint -- "$nodes; primary_name=stale; ask")"
-    check 'the newest of two, in the other order' promoted "$(entrypoint -- "$nodes; primary_name=promoted peers=stale; ask")"
-    check 'known to a standby only' promoted "$(entrypoint -- "$nodes; primary_name=knows; ask")"
-    check 'nobody answers' 'none: dead: dead does not answer; gone: gone does not answer' \
-        "$(entrypoint -- "$nodes; primary_name=dead peers=gone; ask")"
-    check 'not registered yet' 'none: empty: it is not registered yet' \
-        "$(entrypoint -- "$nodes; primary_name=empty; ask")"
-    check 'never itself' 'none: ' "$(entrypoint -- "$nodes; primary_name=me; ask")"
+test_survey() {
+    state
+    check 'those named in the settings' 'n1=primary:1:0/10 n2=standby:1:0/9 n3=silent' \
+        "$(entrypoint -- "$nodes; primary_name=n1 peers='n3'; see")"
+    check 'nobody else is known' 'n2=standby:1:0/9' "$(entrypoint -- "$nodes; see")"
+    printf '1 n1 primary there\n2 n2 standby there\n3 n3 standby there\n' >"$WORK/state/members"
+    check 'those remembered, in the order of ids' 'n1=primary:1:0/10 n2=standby:1:0/9 n3=silent' \
+        "$(entrypoint -- "$nodes; see")"
+    check 'a primary that only the settings name' \
+        'n1=primary:1:0/10 n2=standby:1:0/9 n3=silent promoted=primary:2:0/20' \
+        "$(entrypoint -- "$nodes; peers=promoted; see")"
+    check 'a primary that only another node knows' \
+        'n1=primary:1:0/10 n2=standby:1:0/9 n3=silent promoted=primary:2:0/20' \
+        "$(entrypoint -- "$nodes; peers=knows; see")"
+    check 'whoever else does not count' 'n1=primary:1:0/10 n2=standby:1:0/9 n3=silent' \
+        "$(entrypoint -- "$nodes; peers='gone other'; see")"
+    printf '2 n2 standby there\n3 n3 standby away\n8 other standby there\n9 w witness there\n' >"$WORK/state/members"
+    check 'away, foreign, witness' 'n2=standby:1:0/9 n3=away other=foreign w=witness n1=primary:1:0/10' \
+        "$(entrypoint -- "$nodes; see")"
+}
+
+test_founders() {
+    check 'alone' 'n2' "$(entrypoint -- 'node_name=n2 primary_name= peers=; read -r x <<<"$(founders)"; echo "$x"')"
+    check 'the primary first' 'n9 n1 n2' "$(entrypoint -- 'node_name=n2 primary_name=n9 peers="n1 n9"; founders')"
+    check 'else by name' ' n1 n2 n3' "$(entrypoint -- 'node_name=n2 primary_name= peers="n3 n1"; founders')"
 }
 
 test_back_off() {
@@ -333,21 +364,32 @@ test_starting_the_engine() {
 test_shellcheck() {
     local script output
     local -a scripts
-    mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$HERE"/*.sh "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify \
+    mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$IMAGE_DIR/promote" "$HERE"/*.sh "$HERE"/*.bats "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify \
         "$IMAGE_DIR"/../driver/src/test/*.sh 2>/dev/null)
+    if ! command -v bats >/dev/null; then
+        check 'bats is installed' yes no
+    fi
     if ! command -v shellcheck >/dev/null; then
         check 'shellcheck is installed' yes no
         return
     fi
     for script in "${scripts[@]}"; do
         [[ -f $script ]] || continue
-        output=$(shellcheck "$script" 2>&1) || true
+        output=$(shellcheck -x -P SCRIPTDIR "$script" 2>&1) || true
         if [[ -n $output ]]; then
             printf '%s\n' "$output"
             output='what is above'
         fi
         check "shellcheck of ${script##*/}" '' "$output"
     done
+}
+
+test_decisions() {
+    local output
+    command -v bats >/dev/null || return 0
+    output=$(bats "$HERE"/*.bats 2>&1) || true
+    check_lacks 'decisions, case by case' $'\nnot ok' $'\n'"$output"
+    check_contains 'its cases are run' $'\nok 27' "$output"
 }
 
 for name in $(compgen -A function test_); do

@@ -85,6 +85,7 @@ public final class RepmgrCluster implements AutoCloseable {
   private final DockerClient docker;
   private final String repmgrPassword = randomHex(12);
   private final String image;
+  private final boolean healing;
   private final List<RepmgrNode> nodes = new CopyOnWriteArrayList<>();
   private final Thread shutdownHook = new Thread(this::close, "repmgr-cluster-shutdown");
 
@@ -97,8 +98,9 @@ public final class RepmgrCluster implements AutoCloseable {
 
   private volatile boolean closed;
 
-  private RepmgrCluster(String image) {
+  private RepmgrCluster(String image, boolean healing) {
     this.image = image;
+    this.healing = healing;
     name = "repmgr-" + randomHex(2);
     docker = DockerClientFactory.instance().client();
   }
@@ -432,6 +434,7 @@ public final class RepmgrCluster implements AutoCloseable {
         primaryName == null
             ? "POSTGRES_PASSWORD=" + superuserPassword
             : "PRIMARY_NAME=" + primaryName);
+    environment.add("HEALING=" + (healing ? "on" : "off"));
     CreateContainerCmd create =
         docker
             .createContainerCmd(image)
@@ -560,6 +563,7 @@ public final class RepmgrCluster implements AutoCloseable {
 
     private int nodes = 3;
     private String image = System.getProperty(IMAGE_PROPERTY, DEFAULT_IMAGE);
+    private boolean healing = true;
 
     private Builder() {}
 
@@ -583,6 +587,16 @@ public final class RepmgrCluster implements AutoCloseable {
     }
 
     /**
+     * Sets whether a node that comes back finds out what the others have done meanwhile, and
+     * follows them; default true. If not, it starts with its data as they are: an old primary is
+     * then a stale one that takes writes.
+     */
+    public Builder healing(boolean on) {
+      healing = on;
+      return this;
+    }
+
+    /**
      * Starts all nodes at once and returns when each is registered and runs, and the application's
      * role and database are there on all of them.
      *
@@ -590,7 +604,7 @@ public final class RepmgrCluster implements AutoCloseable {
      *     within 120 s; nothing is left behind, and the message has the end of the nodes' logs
      */
     public RepmgrCluster start() {
-      RepmgrCluster cluster = new RepmgrCluster(image);
+      RepmgrCluster cluster = new RepmgrCluster(image, healing);
       cluster.start(this);
       return cluster;
     }

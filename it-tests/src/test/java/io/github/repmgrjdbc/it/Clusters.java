@@ -29,6 +29,11 @@ final class Clusters implements AfterEachCallback, AfterAllCallback {
     return start(RepmgrCluster.builder().nodes(nodes));
   }
 
+  /** A cluster of three whose nodes come back as they were: an old primary as a stale one. */
+  RepmgrCluster startWithoutHealing() {
+    return start(RepmgrCluster.builder().healing(false));
+  }
+
   RepmgrCluster start(RepmgrCluster.Builder builder) {
     RepmgrCluster cluster = builder.start();
     ofTest.add(cluster);

@@ -197,7 +197,7 @@ class LifeIT {
   /** A restored primary alone looks like a stale one; only people know, until the others follow. */
   @Test
   void aRestoredClusterIsServedOnceItIsWholeOrOnACall() throws Exception {
-    RepmgrCluster cluster = clusters.start();
+    RepmgrCluster cluster = clusters.startWithoutHealing();
     RepmgrNode first = cluster.nodes().get(0);
     try (RepmgrDataSource patient = dataSource(cluster.directJdbcUrl());
         RepmgrDataSource told = dataSource(cluster.directJdbcUrl())) {

@@ -67,7 +67,7 @@ class PgBouncerIT {
   @ParameterizedTest
   @ValueSource(strings = {"session", "transaction"})
   void failoverThroughPgBouncer(String poolMode) throws SQLException {
-    RepmgrCluster cluster = clusters.start(RepmgrCluster.builder().image(IMAGE));
+    RepmgrCluster cluster = clusters.start(RepmgrCluster.builder().image(IMAGE).healing(false));
     cluster.nodes().forEach(node -> startPgBouncer(cluster, node, poolMode));
     RepmgrNode old = cluster.primary();
     String oldAddress = old.containerAddress().host();

@@ -58,9 +58,9 @@ class RepmgrClusterIT {
     assertNotEquals(first, promoted);
     assertFalse(first.isRunning());
 
-    // The old primary comes back writable: the newer timeline is the primary all the same.
     first.start();
     assertEquals(promoted, cluster.primary());
+    assertTrue(cluster.standbys().contains(first), "the old primary takes writes again");
 
     cluster.saveLogs(directory);
     for (RepmgrNode node : cluster.nodes()) {

@@ -25,7 +25,7 @@ class StalePrimaryIT {
 
   @Test
   void getsNoRowAndNoConnection() throws SQLException {
-    RepmgrCluster cluster = clusters.start();
+    RepmgrCluster cluster = clusters.startWithoutHealing();
     RepmgrNode old = cluster.primary();
     // Published ports change with a restart, the containers' own addresses here do not.
     String oldAddress = old.containerAddress().host();
@@ -72,7 +72,7 @@ class StalePrimaryIT {
   /** The same when a standby missed the promotion and streams from the old primary again. */
   @Test
   void aFollowerThatWentBackToItDoesNotHelpIt() throws SQLException {
-    RepmgrCluster cluster = clusters.start();
+    RepmgrCluster cluster = clusters.startWithoutHealing();
     RepmgrNode old = cluster.primary();
     RepmgrNode promoted = cluster.standbys().get(0);
     RepmgrNode follower = cluster.standbys().get(1);

@@ -1,0 +1,128 @@
+# Where a node stands when it starts, and what follows from it: one function, without a side effect.
+#
+# shellcheck shell=bash
+
+GRACE=10    # seconds for which nodes that do not answer are waited for, where one could go on without them
+
+# lsn_number LSN: '1/A0' as a number; -1 when it is not known.
+lsn_number() {
+    if [[ $1 == */* ]]; then
+        echo $(((16#${1%/*} << 32) + 16#${1#*/}))
+    else
+        echo -1
+    fi
+}
+
+# decide SELF WAITED NODE=STATE[:TIMELINE[:LSN]]...
+#
+# WAITED is for how many seconds the same nodes have not answered. The nodes come in the order of their ids, SELF among them;
+# of nodes without data, the first one is to make the cluster. Its own STATE is what its data are of:
+#
+#   empty     there are none, and never were
+#   broken    they were being made when the node stopped
+#   primary   a primary, standby   a standby
+#
+# that of another node what it answers:
+#
+#   empty     it has no data either
+#   primary   it takes writes
+#   standby   it is in recovery, following somebody or waiting like this one
+#   witness   it has a database cluster of its own, and counts
+#   silent    no answer
+#   away      it took its leave when it stopped, and does not count
+#   foreign   it is of another database cluster
+#
+# A LSN is known, of this node and of others, once all WAL that is there has been replayed.
+#
+# Prints an action, a node or '-', and the reason:
+#
+#   initialise -   make a new cluster          clone NODE    copy it
+#   follow NODE    stream from it              rejoin NODE   the same, after giving up what it does not have
+#   lead -         be the primary              hold -        serve reads, and ask again
+#   wait -         do not start, and ask again
+decide() {
+    local self=$1 waited=$2 first=${3%%=*} node name state timeline lsn
+    local own_state='' own_timeline=0 own_lsn=-1
+    local primary='' primary_timeline=0 data_at='' silent='' foreign=''
+    local best='' best_timeline=-1 best_lsn=-1 replaying=''
+    local known=0 there=0
+    shift 2
+    for node; do
+        name=${node%%=*}
+        IFS=: read -r state timeline lsn <<<"${node#*=}"
+        timeline=${timeline:-0} lsn=$(lsn_number "${lsn:-}")
+        if [[ $name == "$self" ]]; then
+            own_state=$state own_timeline=$timeline own_lsn=$lsn
+        fi
+        case $state in
+            away) continue ;;
+            silent) silent+=" $name" ;;
+            foreign) foreign+=" $name" ;;
+            primary)
+                if [[ $name != "$self" ]] && ((timeline > primary_timeline)); then
+                    primary=$name primary_timeline=$timeline
+                fi
+                ;;
+        esac
+        known=$((known + 1))
+        case $state in
+            primary | standby)
+                there=$((there + 1))
+                [[ $name == "$self" ]] || data_at+=" $name"
+                if ((lsn < 0)); then
+                    replaying+=" $name"
+                elif ((timeline > best_timeline || (timeline == best_timeline && lsn > best_lsn))); then
+                    best=$name best_timeline=$timeline best_lsn=$lsn
+                fi
+                ;;
+            witness) there=$((there + 1)) ;;
+        esac
+    done
+
+    case $own_state in
+        empty | broken)
+            if [[ -n $primary ]]; then
+                echo "clone $primary it is the primary"
+            elif [[ -n $data_at ]]; then
+                echo "wait - there are data on$data_at, but no primary"
+            elif [[ $own_state == broken ]]; then
+                echo "wait - the data here were being copied; no node to copy them from answers"
+            elif [[ -n $foreign ]]; then
+                echo "wait - another cluster answers at$foreign"
+            elif [[ $first != "$self" ]]; then
+                echo "wait - $first is to make the cluster"
+            elif [[ -n $silent ]] && ((waited < GRACE)); then
+                echo "wait - no answer from$silent, which may have data"
+            else
+                echo 'initialise - nobody has data'
+            fi
+            return
+            ;;
+    esac
+
+    if [[ -n $primary ]]; then
+        if ((primary_timeline < own_timeline)); then
+            echo "hold - $primary is primary on timeline $primary_timeline, older than $own_timeline here"
+        elif [[ $own_state == standby ]]; then
+            echo "follow $primary it is the primary on timeline $primary_timeline"
+        elif ((primary_timeline > own_timeline)); then
+            echo "rejoin $primary it was promoted to timeline $primary_timeline; this node was primary on $own_timeline"
+        else
+            echo "hold - $primary is primary on timeline $own_timeline as this node was: one of the two must not be"
+        fi
+    elif ((known == 1)); then
+        echo 'lead - it is the only node'
+    elif ((own_lsn < 0)); then
+        echo 'hold - no node answers as the primary; replaying what is here'
+    elif ((there * 2 <= known)) && [[ ${ALONE:-} != allow ]]; then
+        echo "hold - $there of $known nodes are there, which is no majority; no answer from$silent$foreign"
+    elif [[ -n $replaying ]]; then
+        echo "hold - there is no primary; waiting until$replaying have replayed what they have"
+    elif [[ -n $silent ]] && ((waited < GRACE)) && [[ ${ALONE:-} != allow ]]; then
+        echo "hold - there is no primary; waiting $GRACE s for$silent, which may have more"
+    elif [[ $best == "$self" ]]; then
+        echo "lead - no node is primary, and of the $there of $known nodes there this one has the most"
+    else
+        echo "hold - there is no primary; $best has the most and is to lead"
+    fi
+}

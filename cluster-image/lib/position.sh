@@ -1,0 +1,190 @@
+# Taking the place in the cluster that decide names: what is done with the data directory, and how PostgreSQL starts.
+#
+# shellcheck shell=bash
+
+STREAMING_TIMEOUT=15    # seconds without progress after which a standby is said not to get on with its primary
+
+# ---------------------------------------------------------------------------------------------- the data
+
+# The state of the data, as decide has it. A held primary is started as a standby; a mark beside it says what it was.
+data_state() {
+    if [[ -e $UNFINISHED ]]; then
+        # What initdb left behind is as good as nothing.
+        if [[ $(<"$UNFINISHED") == initdb ]]; then echo empty; else echo broken; fi
+    elif [[ ! -s $PGDATA/PG_VERSION ]]; then
+        # Somebody may have removed the data of a node of a cluster that lives.
+        if [[ -s $MEMBERS ]]; then echo broken; else echo empty; fi
+    elif [[ -e $PGDATA/standby.signal && ! -e $WAS_PRIMARY ]]; then
+        echo standby
+    else
+        echo primary
+    fi
+}
+
+# begin_data WHAT: from here to finish_data, the data directory is of no use.
+begin_data() {
+    echo "$1" >"$UNFINISHED"
+}
+
+finish_data() {
+    rm -f "$UNFINISHED" "$WAS_PRIMARY"
+}
+
+# The identifier of the database cluster, or nothing.
+system_identifier() {
+    [[ ! -s $PGDATA/PG_VERSION ]] || pg_controldata -D "$PGDATA" | sed -n 's/^Database system identifier: *//p'
+}
+
+# The newest timeline of which there is WAL here.
+own_timeline() {
+    local -a files
+    files=("$PGDATA"/pg_wal/[0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F]????????????????)
+    local newest=${files[-1]##*/}
+    echo $((16#${newest:0:8}))
+}
+
+own_report() {
+    local state lsn=''
+    state=$(data_state)
+    case $state in
+        empty | broken) echo "$state" ;;
+        *)
+            if [[ -n $postgres_pid ]]; then
+                lsn=$(local_psql -d repmgr -F ' ' -c "$ASK" 2>/dev/null | cut -d' ' -f4) || lsn=''
+            fi
+            echo "$state:$(own_timeline):$lsn"
+            ;;
+    esac
+}
+
+# set_upstream HOST: whom PostgreSQL streams from when it starts next; nobody, if HOST is empty. The last line counts.
+set_upstream() {
+    local file=$PGDATA/postgresql.auto.conf value=''
+    [[ -z $1 ]] || value="host=$1 port=5432 user=repmgr application_name=$node_name connect_timeout=2"
+    {
+        grep -v '^primary_conninfo *=' "$file" || true
+        printf "primary_conninfo = '%s'\n" "$value"
+    } | write_file "$file"
+    touch "$PGDATA/standby.signal"
+}
+
+# What is in the way is kept, once: it may have rows that nobody else has.
+set_data_aside() {
+    [[ -s $PGDATA/PG_VERSION ]] || return 0
+    rm -rf "$STATE_DIR/set-aside"
+    mv "$PGDATA" "$STATE_DIR/set-aside"
+    log "the data that were here are kept in $STATE_DIR/set-aside, until the next time"
+}
+
+# ---------------------------------------------------------------------------------------------- the places
+
+# As a standby of nobody: it serves reads, and can be asked how much WAL it has.
+hold() {
+    [[ -z $postgres_pid ]] || return 0
+    [[ -e $PGDATA/standby.signal ]] || touch "$WAS_PRIMARY"
+    set_upstream ''
+    launch_postgres
+}
+
+lead() {
+    if [[ $(data_state) == primary ]]; then
+        [[ -z $postgres_pid ]] || stop_postgres
+        rm -f "$PGDATA/standby.signal" "$WAS_PRIMARY"
+        start_postgres
+        return
+    fi
+    hold
+    await_postgres && (promote)
+}
+
+follow() {
+    [[ -z $postgres_pid ]] || stop_postgres
+    set_upstream "$1"
+    { start_postgres && gets_on; } || rejoin "$1"
+}
+
+# Gives up what the primary does not have, and follows it.
+rejoin() {
+    local host=$1
+    [[ -z $postgres_pid ]] || stop_postgres
+    log "rewinding to what $host has"
+    # Its control file must know its timeline; and of ours, PostgreSQL in single-user mode must be able to end a
+    # recovery that a crash has left to be done, which it refuses as a standby.
+    psql -XAtqw "$(conninfo "$host")" -c CHECKPOINT >/dev/null || return 1
+    begin_data rewind
+    rm -f "$PGDATA/standby.signal" "$PGDATA/postmaster.pid"
+    if task pg_rewind --target-pgdata="$PGDATA" --source-server="$(conninfo "$host")" >&2; then
+        set_upstream "$host"
+        finish_data
+        if start_postgres && gets_on; then return; fi
+    fi
+    log "rewinding has not brought this node to what $host has; copying all of it"
+    clone "$host"
+}
+
+clone() {
+    [[ -z $postgres_pid ]] || stop_postgres
+    case $(data_state) in
+        empty | broken) [[ ! -e $UNFINISHED || $(<"$UNFINISHED") != rewind ]] || set_data_aside ;;
+        *) set_data_aside ;;
+    esac
+    begin_data clone
+    rm -rf "$PGDATA"
+    reserve_node_id "$1" || return 1
+    write_repmgr_conf
+    log "cloning from $1 as node $node_id"
+    task repmgr -f "$REPMGR_CONF" -h "$1" -U repmgr -d repmgr \
+        --log-level=WARNING standby clone --fast-checkpoint >&2 || return 1
+    finish_data
+    start_postgres
+}
+
+# Whether WAL arrives from the primary, or will as soon as what is here has been replayed.
+gets_on() {
+    local now before='' since=$SECONDS
+    while ((SECONDS - since < STREAMING_TIMEOUT)); do
+        now=$(local_psql -d repmgr -F ' ' -c "
+            SELECT pg_last_wal_replay_lsn(), EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')" \
+            2>/dev/null) || now=''
+        [[ $now != *' t' ]] || return 0
+        if [[ $now != "$before" ]]; then
+            before=$now since=$SECONDS
+        fi
+        kill -0 "$postgres_pid" 2>/dev/null || return 1
+        sleep "$POLL"
+    done
+    return 1
+}
+
+# Asks, decides and acts until the node has its place: PostgreSQL runs, as the primary or following it.
+take_position() {
+    local action target reason said='' silent was_silent='' since=$SECONDS
+    while :; do
+        survey
+        silent=$(printf '%s\n' "${reports[@]}" | grep '=silent$' || true)
+        if [[ $silent != "$was_silent" ]]; then
+            was_silent=$silent since=$SECONDS
+        fi
+        read -r action target reason <<<"$(decide "$node_name" $((SECONDS - since)) "${reports[@]}")"
+        if [[ "$action $target $reason" != "$said" ]]; then
+            said="$action $target $reason"
+            if [[ $target == - ]]; then log "$action: $reason"; else log "$action $target: $reason"; fi
+        fi
+        case $action in
+            initialise)
+                # Not in a condition: there a failing command would not end it.
+                initialise
+                return
+                ;;
+            clone | follow | rejoin)
+                if "$action" "$target"; then return; fi
+                ;;
+            lead)
+                if lead; then return; fi
+                ;;
+            hold) hold ;;
+            wait) ;;
+        esac
+        sleep 0.5
+    done
+}

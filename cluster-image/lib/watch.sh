@@ -1,0 +1,138 @@
+# While PostgreSQL runs: looks after the node's place, and gives it up when it is not its own any more.
+#
+# shellcheck shell=bash
+
+WATCH_INTERVAL=1        # seconds between two looks at the others
+FROZEN=4                # seconds for which a node must have stood still to be taken for one that was replaced
+FENCE_AFTER=5           # seconds without a majority after which a primary stops taking writes
+ELECTION_TIMEOUT=10     # seconds without a primary after which repmgrd's election is taken for stuck
+STRAY_TIMEOUT=8         # seconds in which a standby of a primary that is there must get WAL from it
+
+# judge SELF ALONE_FOR NODE=STATE[:TIMELINE[:LSN]]...
+#
+# Of a primary: prints why it must stop being one, or nothing. ALONE_FOR is how many seconds it has been without a
+# majority. Two nodes have no majority to lose: there, the one that is left goes on.
+judge() {
+    local self=$1 alone_for=$2 name newest known
+    shift 2
+    read -r name newest <<<"$(newest_primary "$@")"
+    if [[ -n $name && $name != "$self" ]]; then
+        # Of two on one timeline, one must go: the one with the higher id.
+        echo "$name is primary, too, on timeline $newest, which is no older than the one here"
+    elif ((alone_for >= FENCE_AFTER)) && [[ ${ALONE:-} != allow ]]; then
+        known=$(count_known "$@")
+        echo "without a majority of $known nodes for $alone_for s; others may have promoted one of theirs"
+    fi
+}
+
+count_known() {
+    local node count=0
+    for node; do
+        [[ $node == *=away ]] || count=$((count + 1))
+    done
+    echo "$count"
+}
+
+# has_majority NODE=STATE...: or is one of two, or the only one.
+has_majority() {
+    local node known=0 there=0
+    for node; do
+        case ${node#*=} in
+            away) continue ;;
+            primary* | standby* | witness) there=$((there + 1)) ;;
+        esac
+        known=$((known + 1))
+    done
+    ((known < 3 || there * 2 > known))
+}
+
+# newest_primary NODE=STATE...: the name and the timeline of the primary on the newest, if there is any; of several on
+# one, the first.
+newest_primary() {
+    local node state timeline newest=0 name=''
+    for node; do
+        IFS=: read -r state timeline _ <<<"${node#*=}"
+        if [[ $state == primary && $timeline -gt $newest ]]; then
+            newest=$timeline name=${node%%=*}
+        fi
+    done
+    [[ -z $name ]] || echo "$name $newest"
+}
+
+# is_fed_on TIMELINE: whether WAL of that timeline arrives.
+is_fed_on() {
+    [[ $(local_psql -c "SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming'" 2>/dev/null) == "$1" ]]
+}
+
+# Returns when the place has to be taken anew; says why in the log. With 1: PostgreSQL must end at once.
+watch() {
+    [[ $healing == on ]] || exec sleep infinity
+    local why now state primary action reason alone_since='' no_primary_since='' stray_since=''
+    while :; do
+        sleep "$WATCH_INTERVAL"
+        remember_members
+        survey
+        now=$SECONDS
+        state=$(local_psql -c "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END" 2>/dev/null) || continue
+        if [[ $state == primary ]]; then
+            no_primary_since='' stray_since=''
+            if has_majority "${reports[@]}"; then
+                alone_since=''
+            elif [[ -z $alone_since ]]; then
+                alone_since=$now
+                log "no majority: ${reports[*]}"
+            fi
+            why=$(judge "$node_name" $((now - ${alone_since:-$now})) "${reports[@]}")
+            if [[ -n $why ]]; then
+                log "stepping down: $why"
+                return 1
+            fi
+        else
+            alone_since=''
+            primary=$(newest_primary "${reports[@]}")
+            if [[ -z $primary ]]; then
+                stray_since=''
+                : "${no_primary_since:=$now}"
+                if ((now - no_primary_since >= ELECTION_TIMEOUT)); then
+                    read -r action _ reason <<<"$(decide "$node_name" $((now - no_primary_since)) "${reports[@]}")"
+                    if [[ $action == lead ]]; then
+                        log "no primary for $((now - no_primary_since)) s; promoting this node: $reason"
+                        lead || true
+                    fi
+                fi
+            else
+                no_primary_since=''
+                if is_fed_on "${primary#* }"; then
+                    stray_since=''
+                else
+                    : "${stray_since:=$now}"
+                    if ((now - stray_since >= STRAY_TIMEOUT)); then
+                        log "no WAL of timeline ${primary#* } has come for $((now - stray_since)) s, though ${primary% *} is primary on it"
+                        return 0
+                    fi
+                fi
+            fi
+        fi
+    done
+}
+
+# A frozen primary knows nothing of it: when it thaws, it goes on in the middle of a statement, though another one may
+# have been promoted since. Only the clock tells; so it is looked at ten times a second, without starting a process, and
+# PostgreSQL ends before it is known whether it had to.
+end_when_thawed() {
+    local before now nothing
+    [[ $healing == on ]] || exec sleep infinity
+    exec {nothing}<> <(:)
+    read -r before _ </proc/uptime
+    while :; do
+        read -r -t 0.1 -u "$nothing" || true
+        read -r now _ </proc/uptime
+        if ((10#${now/./} - 10#${before/./} > FROZEN * 100)) && [[ ! -e $PGDATA/standby.signal ]]; then
+            touch "$STEPPING_DOWN"
+            kill -QUIT "$postgres_pid"
+            log "stopping: this node has stood still for $(((10#${now/./} - 10#${before/./}) / 100)) s, and may have been replaced"
+            return
+        fi
+        before=$now
+    done
+}

@@ -1,0 +1,53 @@
+#!/usr/bin/env bats
+# Whether a primary may stay one, case by case. The functions alone, without containers.
+
+setup() {
+    source "$BATS_TEST_DIRNAME/../lib/watch.sh"
+}
+
+# stays SELF ALONE_FOR NODE=STATE...; steps_down does the opposite, and says why.
+stays() {
+    [[ -z $(judge "$@") ]]
+}
+
+steps_down() {
+    local why
+    why=$(judge "$@")
+    printf '%s\n' "$why"
+    [[ -n $why ]]
+}
+
+@test "a primary with its standbys stays" {
+    stays n1 0 n1=primary:1:0/9 n2=standby:1:0/9 n3=standby:1:0/8
+    stays n1 0 n1=primary:2:0/9 n2=primary:1:0/9 n3=silent
+}
+
+@test "a newer timeline ends the older one" {
+    steps_down n1 0 n1=primary:1:0/9 n2=primary:2:0/9 n3=silent
+    steps_down n3 0 n1=primary:4:0/9 n2=silent n3=primary:3:0/9
+}
+
+@test "of two on one timeline, the one with the higher id goes" {
+    stays n1 0 n1=primary:2:0/9 n2=primary:2:0/9 n3=silent
+    steps_down n2 0 n1=primary:2:0/9 n2=primary:2:0/9 n3=silent
+}
+
+@test "without a majority for too long" {
+    stays n1 4 n1=primary:1:0/9 n2=silent n3=silent
+    steps_down n1 5 n1=primary:1:0/9 n2=silent n3=silent
+    ALONE=allow stays n1 500 n1=primary:1:0/9 n2=silent n3=silent
+}
+
+@test "what a majority is" {
+    has_majority n1=primary:1 n2=standby:1 n3=silent
+    ! has_majority n1=primary:1 n2=silent n3=silent || return 1
+    ! has_majority n1=primary:1 n2=standby:1 n3=silent n4=silent || return 1
+    has_majority n1=primary:1 n2=silent w=witness
+    ! has_majority n1=primary:1 n2=foreign n3=foreign || return 1
+}
+
+@test "two nodes, or what is left of three that took their leave, have none to lose" {
+    has_majority n1=primary:1 n2=silent
+    has_majority n1=primary:1 n2=silent n3=away
+    has_majority n1=primary:1
+}
