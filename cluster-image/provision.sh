@@ -2,7 +2,7 @@
 # Brings a machine to where clusters can be started: a Docker engine that answers, the base image, the node image.
 # What is there already is left alone, so it can be run again at any time, and by several at once.
 #
-#   provision.sh [--with-test-tools]      --with-test-tools: shellcheck, too
+#   provision.sh [--with-test-tools]      --with-test-tools: shellcheck and bats, too
 #
 # Environment: IMAGE (postgres-repmgr) and BASE_IMAGE (debian:trixie-slim), the two images' names.
 # It can be sourced: nothing runs then.
