@@ -416,4 +416,15 @@ class RepmgrConfigTest {
   private static String message(Exception e) {
     return String.valueOf(e.getMessage());
   }
+
+  @Test
+  void nullTakesAParameterBack() {
+    RepmgrConfig config =
+        RepmgrConfig.builder()
+            .url("jdbc:repmgr://a/b?failoverTimeout=nonsense")
+            .property("failoverTimeout", null)
+            .build();
+
+    assertEquals(Duration.ofSeconds(60), config.failoverTimeout());
+  }
 }

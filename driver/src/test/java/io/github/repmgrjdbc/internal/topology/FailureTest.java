@@ -1,7 +1,9 @@
 package io.github.repmgrjdbc.internal.topology;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.internal.topology.Observation.Failure;
@@ -155,5 +157,12 @@ class FailureTest {
     SSLHandshakeException e = new SSLHandshakeException(message);
     e.initCause(cause);
     return e;
+  }
+
+  @Test
+  void whatPgJdbcCannotEvenBeginWithIsAMatterOfSettings() {
+    assertTrue(new Failure("22023", "", true).isOfSettings());
+    assertFalse(new Failure("08006", "", false).isOfSettings(), "the network's");
+    assertFalse(new Failure("28P01", "", true).isOfSettings(), "the server's");
   }
 }

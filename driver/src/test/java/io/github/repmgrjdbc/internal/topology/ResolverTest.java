@@ -18,6 +18,7 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.Random;
+import java.util.Set;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Test;
@@ -1540,6 +1541,72 @@ class ResolverTest {
           .keepsTerm(2, 2);
     }
 
+    @Test
+    void membersAreAskedThoughTheyAreNoSeeds() {
+      scenario()
+          .starts(address(1))
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), silent(3))
+          .serves(1, 1)
+          .asks(address(1), address(2), address(3));
+    }
+
+    /** While nobody is served, where a standby was once is of no interest. */
+    @Test
+    void whereAStandbyWasBeforeItMovedIsNotAsked() {
+      scenario()
+          .starts(address(1))
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .sees(
+              takesWrites(1, 1, n3Moved),
+              follows(2, 1, 1, n3Moved),
+              at(elsewhere, follows(3, 1, 1, n3Moved)))
+          .serves(1, 1)
+          .sees(refused(1), follows(2, 1, 1, n3Moved), at(elsewhere, follows(3, 1, 1, n3Moved)))
+          .servesNobody("n1 is silent")
+          .asks(address(1), address(2), elsewhere);
+    }
+
+    /** It was met before it was known which cluster counts. */
+    @Test
+    void whereAnotherClustersNodeOfTheSameIdWasMetIsNotItsAddress() {
+      HostAndPort foreign = new HostAndPort("a", 5432);
+      List<Member> alone = table(primary(1));
+      scenario()
+          .starts(address(1), foreign)
+          .sees(takesWrites(1, 1, alone), at(foreign, takesWritesOf(OTHER_CLUSTER, 1, 1, alone)))
+          .servesNobody("several database clusters")
+          .sees(takesWrites(1, 1, alone), at(foreign, silent(1)))
+          .serves(1, 1)
+          .sees(silent(1), at(foreign, silent(1)))
+          .dials(1, address(1));
+    }
+
+    @Test
+    void onAColdStartANodeThatIsMetAtTwoAddressesCountsOnce() {
+      List<Member> both = table(primary(1), standby(2, 1));
+      List<Member> alone = table(primary(1));
+      scenario()
+          .sees(
+              takesWrites(1, 1, both),
+              follows(2, 1, 1, both),
+              at(elsewhere, takesWritesOf(OTHER_CLUSTER, 1, 1, alone)),
+              at(mapped3, takesWritesOf(OTHER_CLUSTER, 1, 1, alone)))
+          .serves(1, 1);
+    }
+
+    @Test
+    void onAColdStartNodesThatDoNotKnowThemselvesCountEach() {
+      List<Member> foreign = table(primary(1), standby(2, 1));
+      scenario()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              anonymous(follows(2, 1, 1, N1_LEADS)),
+              anonymous(follows(3, 1, 1, N1_LEADS)),
+              at(elsewhere, takesWritesOf(OTHER_CLUSTER, 1, 1, foreign)),
+              at(mapped3, followsIn(OTHER_CLUSTER, 2, 1, 1, foreign)))
+          .serves(1, 1);
+    }
+
     /** Two clusters among the seeds, numbered alike; the one that was served goes down. */
     @Test
     void anotherWholeClusterAmongTheSeedsIsNoRebuiltOne() {
@@ -1809,6 +1876,11 @@ class ResolverTest {
       assertEquals(role, stranger.role(), stranger.toString());
       assertEquals(state, stranger.state(), stranger.toString());
       assertTrue(stranger.detail().contains(detail), stranger.toString());
+      return this;
+    }
+
+    Scenario asks(HostAndPort... addresses) {
+      assertEquals(Set.of(addresses), decision.addresses());
       return this;
     }
 
