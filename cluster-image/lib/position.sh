@@ -80,7 +80,10 @@ set_data_aside() {
 
 # As a standby of nobody: it serves reads, and can be asked how much WAL it has.
 hold() {
-    [[ -z $postgres_pid ]] || return 0
+    if [[ -n $postgres_pid ]]; then
+        kill -0 "$postgres_pid" 2>/dev/null || die 'PostgreSQL has ended by itself; the container ends with it'
+        return 0
+    fi
     [[ -e $PGDATA/standby.signal ]] || touch "$WAS_PRIMARY"
     set_upstream ''
     launch_postgres

@@ -24,8 +24,10 @@ lock_majority() {
         answers=$(<"$said")
         granted=$(grep -cx t <<<"$answers" || true)
         if ((granted * 2 > known || (known < 3 && granted > 0))); then
+            rm -f "$said"
             return 0
         elif (($(wc -w <<<"$answers") >= known || SECONDS >= deadline)); then
+            rm -f "$said"
             log "not promoting: $granted of $known nodes consent, which is no majority"
             return 1
         fi

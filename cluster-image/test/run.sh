@@ -255,6 +255,13 @@ test_upstream() {
     check 'it is a standby now' standby "$(entrypoint -- data_state)"
 }
 
+test_holding() {
+    state data
+    check_contains 'a held PostgreSQL that has ended ends the container' '[exit 1]' \
+        "$(entrypoint -- 'sleep 0 & postgres_pid=$!; wait "$postgres_pid"; hold')"
+    check 'one that runs is left alone' runs "$(entrypoint -- 'postgres_pid=$$; hold; echo runs')"
+}
+
 # What some nodes answer: system, state, timeline, LSN and members.
 nodes='ask_node() {
     case $1 in
