@@ -12,6 +12,8 @@ REPMGR_CONF=$STATE_DIR/repmgr.conf        # /etc/repmgr.conf is a link to it; al
 UNFINISHED=$STATE_DIR/unfinished          # exists while the data directory is being made; says by what
 WAS_PRIMARY=$STATE_DIR/was-primary        # exists while the data of a primary are held as a standby's
 STEPPING_DOWN=$STATE_DIR/stepping-down    # exists while PostgreSQL is being ended in order to take its place anew
+LEFT=$STATE_DIR/left                      # exists from when this node takes its leave until it has caught up with the others
+PAUSED_UNTIL=$STATE_DIR/paused-until      # exists while another node that hands over has paused the repmgrd here; says until when
 MEMBERS=$STATE_DIR/members                # what the node table said last
 POLL=0.1
 
@@ -31,6 +33,10 @@ source "$LIB_DIR/peers.sh"
 source "$LIB_DIR/position.sh"
 # shellcheck source=lib/promote.sh
 source "$LIB_DIR/promote.sh"
+# shellcheck source=lib/synchronous.sh
+source "$LIB_DIR/synchronous.sh"
+# shellcheck source=lib/leave.sh
+source "$LIB_DIR/leave.sh"
 # shellcheck source=lib/watch.sh
 source "$LIB_DIR/watch.sh"
 
@@ -78,6 +84,7 @@ read_settings() {
     check_auth_method "$auth_method"
     check_word HEALING "$healing" on off
     check_word ALONE "${ALONE:-}" '' allow
+    check_word SYNC_MODE "${SYNC_MODE:-}" '' quorum
     check_node_id "${NODE_ID:-}"
     check_name NODE_NAME "${NODE_NAME:-}"
     check_name PRIMARY_NAME "$primary_name"
@@ -291,6 +298,7 @@ max_replication_slots = 16
 wal_keep_size = '512MB'                 # a standby may be away that long, and pg_rewind needs old WAL
 max_slot_wal_keep_size = '2GB'          # a dead standby's slot must not fill the disk
 wal_retrieve_retry_interval = '500ms'   # a standby is back soon after its upstream
+include_dir = '../conf.d'               # what is this node's own, and not for copies
 END
 }
 
@@ -314,6 +322,7 @@ lock_volume() {
     exec {volume_lock}>"$STATE_DIR/.lock"
     flock --nonblock "$volume_lock" || die "another container uses the volume $STATE_DIR"
     rm -f "$PGDATA/postmaster.pid"
+    mkdir -p "$STATE_DIR/conf.d"
 }
 
 # The port is not open before everything is in place: nobody can connect to half a cluster.
@@ -429,6 +438,8 @@ create_metadata() {
         echo 'SET log_min_error_statement = panic;'
         echo "SET client_encoding = 'UTF8';"
         sql_role repmgr 'SUPERUSER REPLICATION' "$repmgr_password"
+        # What repmgr writes is needed for the others to follow, so it does not wait for them.
+        echo 'ALTER ROLE repmgr SET synchronous_commit = local;'
         sql_role "$postgres_user" SUPERUSER "$postgres_password"
         sql_database repmgr repmgr
         sql_database "$postgres_db" "$postgres_user"
@@ -449,12 +460,8 @@ is_registered() {
 
 # Registers the node unless it is, and waits until its own copy of the table says so: repmgrd looks there.
 ensure_registered() {
-    local role=standby tries primary
+    local role=standby tries
     [[ -e $PGDATA/standby.signal ]] || role=primary
-    if [[ $(local_psql -d repmgr -c "SELECT count(*) FROM public.nodes_away WHERE node_id = $node_id") == 1 ]]; then
-        primary=$(active_primary)
-        psql -XAtqw "$(conninfo "${primary:-$node_name}")" -c "DELETE FROM public.nodes_away WHERE node_id = $node_id" || return 1
-    fi
     if ! is_registered "$role"; then
         log "registering node $node_id as a $role"
         repmgr -f "$REPMGR_CONF" --log-level=ERROR "$role" register --force >&2 || return 1
@@ -554,8 +561,7 @@ stop_children() {
     end_repmgrd
     if [[ -n $postgres_pid ]]; then
         remember_members
-        take_leave
-        stop_postgres
+        leave
     fi
 }
 
@@ -565,6 +571,7 @@ beside_the_entrypoint() {
     peers=$(split_names "${PEERS:-}")
     primary_name=${PRIMARY_NAME:-}
     node_name=$(remembered node_name)
+    node_id=$(remembered node_id)
     postgres_pid=$(head -n 1 "$PGDATA/postmaster.pid")
 }
 

@@ -46,6 +46,10 @@ BEGIN
     known := coalesce(wanted, known,
                       1 + greatest((SELECT max(node_id) FROM repmgr.nodes),
                                    (SELECT max(node_id) FROM public.node_ids), 0));
+    -- A new node counts once it has caught up: it is as one that comes back.
+    IF EXISTS (SELECT FROM repmgr.nodes) AND NOT EXISTS (SELECT FROM repmgr.nodes WHERE node_id = known) THEN
+        INSERT INTO public.nodes_away VALUES (known) ON CONFLICT DO NOTHING;
+    END IF;
     INSERT INTO public.node_ids VALUES (name, known) ON CONFLICT (node_name) DO UPDATE SET node_id = known;
     RETURN known;
 END

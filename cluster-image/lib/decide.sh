@@ -6,11 +6,26 @@ GRACE=10    # seconds for which nodes that do not answer are waited for, where o
 
 # lsn_number LSN: '1/A0' as a number; -1 when it is not known.
 lsn_number() {
-    if [[ $1 == */* ]]; then
+    if [[ $1 =~ ^[0-9A-F]+/[0-9A-F]+$ ]]; then
         echo $(((16#${1%/*} << 32) + 16#${1#*/}))
     else
         echo -1
     fi
+}
+
+# up_to_timeline TIMELINE SELF NODE=STATE[:TIMELINE[:LSN]]...: how many of the nodes that answer, but for SELF, are on no newer one.
+up_to_timeline() {
+    local limit=$1 self=$2 node state timeline count=0
+    shift 2
+    for node; do
+        IFS=: read -r state timeline _ <<<"${node#*=}"
+        case $state in
+            primary | standby | left | witness)
+                [[ ${node%%=*} == "$self" || ${timeline:-0} -gt $limit ]] || count=$((count + 1))
+                ;;
+        esac
+    done
+    echo "$count"
 }
 
 # decide SELF WAITED NODE=STATE[:TIMELINE[:LSN]]...
@@ -28,11 +43,16 @@ lsn_number() {
 #   primary   it takes writes
 #   standby   it is in recovery, following somebody or waiting like this one
 #   witness   it has a database cluster of its own, and counts
-#   silent    no answer
+#   silent    no answer (silent:witness of a witness)
 #   away      it took its leave when it stopped, and does not count
+#   left      it took its leave, and has not caught up since with those who went on
+#   back      the same, and it does not count yet
 #   foreign   it is of another database cluster
 #
 # A LSN is known, of this node and of others, once all WAL that is there has been replayed.
+#
+# With SYNC_MODE=quorum nobody leads who might lack a commit: of N nodes with data that count, the primary and N/2 more have
+# each commit that was acknowledged (lib/synchronous.sh), so that of any N - N/2 one has it; and who has left is none of them.
 #
 # Prints an action, a node or '-', and the reason:
 #
@@ -45,17 +65,22 @@ decide() {
     local own_state='' own_timeline=0 own_lsn=-1
     local primary='' primary_timeline=0 data_at='' silent='' foreign=''
     local best='' best_timeline=-1 best_lsn=-1 replaying=''
-    local known=0 there=0
+    local known=0 there=0 with_data=0 up_to_date=0
     shift 2
     for node; do
         name=${node%%=*}
-        IFS=: read -r state timeline lsn <<<"${node#*=}"
+        IFS=: read -r state timeline lsn _ <<<"${node#*=}"
         timeline=${timeline:-0} lsn=$(lsn_number "${lsn:-}")
         if [[ $name == "$self" ]]; then
             own_state=$state own_timeline=$timeline own_lsn=$lsn
         fi
         case $state in
             away) continue ;;
+            left) data_at+=" $name" ;;
+            back)
+                data_at+=" $name"
+                continue
+                ;;
             silent) silent+=" $name" ;;
             foreign) foreign+=" $name" ;;
             primary)
@@ -65,9 +90,10 @@ decide() {
                 ;;
         esac
         known=$((known + 1))
+        [[ $state == witness || $timeline == witness ]] || with_data=$((with_data + 1))
         case $state in
             primary | standby)
-                there=$((there + 1))
+                there=$((there + 1)) up_to_date=$((up_to_date + 1))
                 [[ $name == "$self" ]] || data_at+=" $name"
                 if ((lsn < 0)); then
                     replaying+=" $name"
@@ -75,7 +101,7 @@ decide() {
                     best=$name best_timeline=$timeline best_lsn=$lsn
                 fi
                 ;;
-            witness) there=$((there + 1)) ;;
+            witness | left) there=$((there + 1)) ;;
         esac
     done
 
@@ -102,14 +128,20 @@ decide() {
 
     if [[ -n $primary ]]; then
         if ((primary_timeline < own_timeline)); then
-            echo "hold - $primary is primary on timeline $primary_timeline, older than $own_timeline here"
-        elif [[ $own_state == standby ]]; then
+            if ((waited >= GRACE && $(up_to_timeline "$primary_timeline" "$self" "$@") * 2 > known)); then
+                echo "clone $primary a majority is on timeline $primary_timeline; nobody has gone on from $own_timeline here"
+            else
+                echo "hold - $primary is primary on timeline $primary_timeline, older than $own_timeline here"
+            fi
+        elif [[ $own_state == standby || $own_state == left || $own_state == back ]]; then
             echo "follow $primary it is the primary on timeline $primary_timeline"
         elif ((primary_timeline > own_timeline)); then
             echo "rejoin $primary it was promoted to timeline $primary_timeline; this node was primary on $own_timeline"
         else
             echo "hold - $primary is primary on timeline $own_timeline as this node was: one of the two must not be"
         fi
+    elif [[ $own_state == left || $own_state == back ]]; then
+        echo "hold - there is no primary; this node took its leave, and the others may have gone on without it"
     elif ((known == 1)); then
         echo 'lead - it is the only node'
     elif ((own_lsn < 0)); then
@@ -118,7 +150,9 @@ decide() {
         echo "hold - $there of $known nodes are there, which is no majority; no answer from$silent$foreign"
     elif [[ -n $replaying ]]; then
         echo "hold - there is no primary; waiting until$replaying have replayed what they have"
-    elif [[ -n $silent ]] && ((waited < GRACE)) && [[ ${ALONE:-} != allow ]]; then
+    elif [[ ${SYNC_MODE:-} == quorum && ${ALONE:-} != allow ]] && ((up_to_date < with_data - with_data / 2)); then
+        echo "hold - there is no primary; $up_to_date of $with_data nodes may lack a commit that was acknowledged; no answer from$silent$foreign"
+    elif [[ -n $silent && ${SYNC_MODE:-} != quorum ]] && ((waited < GRACE)) && [[ ${ALONE:-} != allow ]]; then
         echo "hold - there is no primary; waiting $GRACE s for$silent, which may have more"
     elif [[ $best == "$self" ]]; then
         echo "lead - no node is primary, and of the $there of $known nodes there this one has the most"

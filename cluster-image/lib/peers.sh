@@ -4,19 +4,23 @@
 
 ASK_TIMEOUT=1   # seconds for a node's answer; all are asked at once
 
-# What a node answers: its state, its timeline, its LSN or '-', and the names of all registered nodes.
+# What a node answers: its state, its timeline, its LSN or '-', the node that it follows if its repmgrd has just seen it, or
+# '-', and the names of all registered nodes.
 #
 # Its timeline is the newest of which there is WAL: the control file lags until the next checkpoint. By what the
 # startup process of a standby waits for one can tell whether it has replayed all that is there; no LSN before that.
 ASK="
     SELECT (SELECT system_identifier FROM pg_control_system()),
-           CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END,
+           CASE WHEN NOT pg_is_in_recovery() THEN 'primary'
+                WHEN (pg_stat_file('../${LEFT##*/}', true)).size IS NULL THEN 'standby' ELSE 'left' END,
            (SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}\$'),
            CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text
                 WHEN EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
                                 AND wait_event IN ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream'))
                 THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text
                 ELSE '-' END,
+           coalesce((SELECT node_name FROM repmgr.nodes
+              WHERE node_id = repmgr.get_upstream_node_id() AND repmgr.get_upstream_last_seen() BETWEEN 0 AND 1), '-'),
            (SELECT string_agg(node_name, ' ' ORDER BY node_id) FROM repmgr.nodes)"
 
 # ask_node HOST: the answer, or '!' and why there is none; one line.
@@ -66,19 +70,15 @@ known_members() {
     awk '{ print $2 }' "$MEMBERS"
 }
 
+# members_that_count: the names of those that are not away; this node is not, if it asks.
+members_that_count() {
+    awk -v self="$node_name" '$4 != "away" || $2 == self { print $2 }' "$MEMBERS"
+}
+
 # is_member NAME WHAT: whether it is that, a witness or away, say.
 is_member() {
     [[ -r $MEMBERS ]] &&
         awk -v name="$1" -v what="$2" '$2 == name && ($3 == what || $4 == what) { found = 1 } END { exit !found }' "$MEMBERS"
-}
-
-# take_leave: a standby that is stopped says so, and does not count any more. Who is the last one can then go on alone.
-take_leave() {
-    local primary
-    [[ $healing == on && $(data_state) == standby ]] || return 0
-    primary=$(active_primary)
-    [[ -z $primary ]] || timeout 3 psql -XAtqw "$(conninfo "$primary")" >/dev/null 2>&1 \
-        -c "INSERT INTO public.nodes_away VALUES ($node_id) ON CONFLICT DO NOTHING" || log 'stopping without leave'
 }
 
 # active_primary: as the node table here has it.
@@ -115,7 +115,7 @@ survey() {
         ask_nodes "${asked[@]}"
         more=()
         for name in "${asked[@]}"; do
-            [[ ${answers[$name]} == '!'* ]] || read -r -a more <<<"${more[*]} $(cut -d' ' -f5- <<<"${answers[$name]}")"
+            [[ ${answers[$name]} == '!'* ]] || read -r -a more <<<"${more[*]} $(cut -d' ' -f6- <<<"${answers[$name]}")"
         done
     done
 
@@ -144,17 +144,29 @@ founders() {
     done
 }
 
-# report NAME ANSWER OWN_SYSTEM: as decide wants it.
+# report NAME ANSWER OWN_SYSTEM: as decide wants it, and whom the node sees.
 report() {
-    local system state timeline lsn _
-    read -r system state timeline lsn _ <<<"$2"
+    local system state timeline lsn seen _
+    read -r system state timeline lsn seen _ <<<"$2"
     if [[ $2 == '!'* ]]; then
-        if is_member "$1" away; then echo away; else echo silent; fi
+        if is_member "$1" away; then echo away; elif is_member "$1" witness; then echo silent:witness; else echo silent; fi
     elif is_member "$1" witness; then
-        echo witness
+        echo "witness:::$seen"
     elif [[ -n $3 && $system != "$3" ]]; then
         echo foreign
     else
-        echo "$state:$timeline:$lsn"
+        echo "$(standing "$1" "$state"):$timeline:$lsn:$seen"
+    fi
+}
+
+# standing NAME STATE: the STATE of a node that answers. Who took its leave is as good as any other, unless the others can
+# acknowledge commits without it.
+standing() {
+    if [[ $2 == primary || ${SYNC_MODE:-} != quorum || ${ALONE:-} == allow ]]; then
+        echo "${2/left/standby}"
+    elif is_member "$1" away; then
+        echo back
+    else
+        echo "$2"
     fi
 }

@@ -52,7 +52,8 @@ own_report() {
             if [[ -n $postgres_pid ]]; then
                 lsn=$(local_psql -d repmgr -F ' ' -c "$ASK" 2>/dev/null | cut -d' ' -f4) || lsn=''
             fi
-            echo "$state:$(own_timeline):$lsn"
+            [[ $state != standby || ! -e $LEFT ]] || state=left
+            echo "$(standing "$node_name" "$state"):$(own_timeline):$lsn"
             ;;
     esac
 }
@@ -60,7 +61,7 @@ own_report() {
 # set_upstream HOST: whom PostgreSQL streams from when it starts next; nobody, if HOST is empty. The last line counts.
 set_upstream() {
     local file=$PGDATA/postgresql.auto.conf value=''
-    [[ -z $1 ]] || value="host=$1 port=5432 user=repmgr application_name=$node_name connect_timeout=2"
+    [[ -z $1 ]] || value="host=$1 port=5432 user=repmgr application_name=$node_name connect_timeout=1"
     {
         grep -v '^primary_conninfo *=' "$file" || true
         printf "primary_conninfo = '%s'\n" "$value"
@@ -91,7 +92,10 @@ hold() {
 
 lead() {
     if [[ $(data_state) == primary ]]; then
-        [[ -z $postgres_pid ]] || stop_postgres
+        if [[ -n $postgres_pid ]]; then
+            [[ $(returning_node) != nobody ]] || prepare_to_lead || return 1
+            stop_postgres
+        fi
         rm -f "$PGDATA/standby.signal" "$WAS_PRIMARY"
         start_postgres
         return
@@ -139,6 +143,7 @@ clone() {
     task repmgr -f "$REPMGR_CONF" -h "$1" -U repmgr -d repmgr \
         --log-level=WARNING standby clone --fast-checkpoint >&2 || return 1
     finish_data
+    touch "$LEFT"
     start_postgres
 }
 

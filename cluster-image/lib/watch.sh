@@ -6,7 +6,8 @@ WATCH_INTERVAL=1        # seconds between two looks at the others
 FROZEN=4                # seconds for which a node must have stood still to be taken for one that was replaced
 FENCE_AFTER=5           # seconds without a majority after which a primary stops taking writes
 ELECTION_TIMEOUT=10     # seconds without a primary after which repmgrd's election is taken for stuck
-STRAY_TIMEOUT=8         # seconds in which a standby of a primary that is there must get WAL from it
+FOLLOW_TIMEOUT=3        # seconds in which a standby of a primary that is there must get WAL from it, or is told to follow
+STRAY_TIMEOUT=8         # seconds after which it takes its place anew
 
 # judge SELF ALONE_FOR NODE=STATE[:TIMELINE[:LSN]]...
 #
@@ -28,7 +29,7 @@ judge() {
 count_known() {
     local node count=0
     for node; do
-        [[ $node == *=away ]] || count=$((count + 1))
+        [[ $node == *=away || $node == *=back:* ]] || count=$((count + 1))
     done
     echo "$count"
 }
@@ -38,8 +39,8 @@ has_majority() {
     local node known=0 there=0
     for node; do
         case ${node#*=} in
-            away) continue ;;
-            primary* | standby* | witness) there=$((there + 1)) ;;
+            away | back*) continue ;;
+            primary* | standby* | left* | witness*) there=$((there + 1)) ;;
         esac
         known=$((known + 1))
     done
@@ -64,13 +65,32 @@ is_fed_on() {
     [[ $(local_psql -c "SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming'" 2>/dev/null) == "$1" ]]
 }
 
+# turn_to PRIMARY: by repmgr's own means, as repmgrd should have done; client sessions go on.
+turn_to() {
+    local id
+    id=$(awk -v name="$1" '$2 == name { print $1 }' "$MEMBERS")
+    log "no WAL comes from $1, though it is primary; following it"
+    timeout 5 repmgr -f "$REPMGR_CONF" --log-level=WARNING standby follow --upstream-node-id="$id" >&2
+}
+
+# catch_up PRIMARY: this node took its leave; once it is counted again, and has all that was there then, nothing is missing.
+catch_up() {
+    local lsn
+    lsn=$(psql -XAtqw "$(conninfo "$1")" 2>/dev/null -c "SELECT pg_current_wal_flush_lsn()
+        WHERE NOT EXISTS (SELECT FROM public.nodes_away WHERE node_id = $node_id)") || return 0
+    if [[ -n $lsn && $(local_psql -c "SELECT pg_last_wal_replay_lsn() >= '$lsn'") == t ]]; then
+        rm -f "$LEFT"
+    fi
+}
+
 # Returns when the place has to be taken anew; says why in the log. With 1: PostgreSQL must end at once.
 watch() {
     [[ $healing == on ]] || exec sleep infinity
-    local why now state primary action reason alone_since='' no_primary_since='' stray_since=''
+    local why now state primary action reason alone_since='' no_primary_since='' stray_since='' told=''
     while :; do
         sleep "$WATCH_INTERVAL"
         remember_members
+        end_forgotten_pause
         survey
         now=$SECONDS
         state=$(local_psql -c "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END" 2>/dev/null) || continue
@@ -87,7 +107,9 @@ watch() {
                 log "stepping down: $why"
                 return 1
             fi
+            keep_membership || true
         else
+            wait_for_others || true
             alone_since=''
             primary=$(newest_primary "${reports[@]}")
             if [[ -z $primary ]]; then
@@ -103,9 +125,14 @@ watch() {
             else
                 no_primary_since=''
                 if is_fed_on "${primary#* }"; then
-                    stray_since=''
+                    stray_since='' told=''
+                    [[ ! -e $LEFT ]] || catch_up "${primary% *}"
                 else
                     : "${stray_since:=$now}"
+                    if [[ -z $told ]] && ((now - stray_since >= FOLLOW_TIMEOUT)); then
+                        told=yes
+                        turn_to "${primary% *}" || true
+                    fi
                     if ((now - stray_since >= STRAY_TIMEOUT)); then
                         log "no WAL of timeline ${primary#* } has come for $((now - stray_since)) s, though ${primary% *} is primary on it"
                         return 0

@@ -1,5 +1,7 @@
 #!/usr/bin/env bats
 # The start decision, case by case: what a node sees, and what it is to do. The functions alone, without containers.
+#
+# shellcheck disable=SC2030,SC2031 # each test is a shell of its own
 
 setup() {
     source "$BATS_TEST_DIRNAME/../lib/decide.sh"
@@ -103,6 +105,54 @@ sees() {
 @test "who took its leave does not count" {
     sees n1 n1=primary:1 n2=away n3=away -- lead
     sees n2@99 n1=silent n2=standby:1:0/60 n3=away -- hold - '1 of 2'
+}
+
+# ---- with SYNC_MODE=quorum: only who must have the last commit
+
+@test "of three nodes two are enough, and nobody waits for the third" {
+    export SYNC_MODE=quorum
+    sees n2 n1=silent n2=standby:1:0/50 n3=standby:1:0/50 -- lead
+    sees n3 n1=silent n2=standby:1:0/50 n3=standby:1:0/60 -- lead
+    sees n2 n1=silent n2=standby:1:0/50 n3=standby:1:0/60 -- hold - 'n3 has the most'
+}
+
+@test "a witness has no commits" {
+    export SYNC_MODE=quorum
+    sees n2@99 n1=silent n2=standby:1:0/50 n3=silent w=witness w2=witness -- hold - '1 of 3 nodes may lack a commit'
+    sees n2 n1=silent n2=standby:1:0/50 w=witness -- lead
+    sees n2 n1=silent n2=standby:1:0/50 n3=standby:1:0/50 v=silent:witness w=witness -- lead
+    sees n2@99 n1=silent n2=standby:1:0/50 n3=silent n4=standby:1:0/50 w=witness -- lead
+}
+
+@test "half of an even number is enough" {
+    export SYNC_MODE=quorum
+    sees n2 n1=silent n2=standby:1:0/50 n3=standby:1:0/50 n4=silent w=witness -- lead
+    sees n2 n1=silent n2=standby:1:0/50 n3=away w=witness -- lead
+}
+
+@test "who has left may lack what the others did without it" {
+    export SYNC_MODE=quorum
+    sees n2@99 n1=silent n2=left:1:0/50 n3=standby:1:0/50 -- hold - 'took its leave'
+    sees n3@99 n1=silent n2=left:1:0/90 n3=standby:1:0/50 -- hold - '1 of 3 nodes may lack'
+    sees n3@99 n1=standby:1:0/60 n2=left:1:0/90 n3=standby:1:0/50 -- hold - 'n1 has the most'
+    sees n2@99 n1=silent n2=back:1:0/50 n3=back:1:0/50 -- hold - 'took its leave'
+    sees n1 n1=primary:1:0/50 n2=back:1:0/40 n3=back:1:0/40 -- lead
+    sees n2 n1=primary:1:0/50 n2=back:1:0/40 n3=left:1:0/40 -- follow n1
+    sees n4 n1=silent n2=back:1:0/40 n4=empty -- wait - 'there are data on n2'
+}
+
+@test "ALONE=allow asks for nothing" {
+    SYNC_MODE=quorum ALONE=allow sees n2 n1=silent n2=standby:1:0/50 n3=silent -- lead
+}
+
+# ---- a timeline that nobody has taken up
+
+@test "a majority on an older timeline is followed after a while; the data are kept" {
+    sees n2@9 n1=primary:1 n2=primary:2 n3=standby:1 -- hold - 'older than 2 here'
+    sees n2@10 n1=primary:1 n2=primary:2 n3=standby:1 -- clone n1 'nobody has gone on from 2'
+    sees n2@99 n1=primary:1 n2=standby:2 n3=silent -- hold
+    sees n2@99 n1=primary:1 n2=primary:2 n3=standby:2 -- hold
+    sees n2@99 n1=primary:1 n2=primary:2 w=witness -- clone n1
 }
 
 @test "a single node leads" {
