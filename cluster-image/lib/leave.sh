@@ -5,11 +5,11 @@
 # shellcheck shell=bash
 
 PAUSE=15            # seconds after which a node resumes its repmgrd by itself, should nobody tell it to
-SEND_TIMEOUT=3      # seconds for which a primary that is stopped waits for slow standbys to get its last WAL
+SEND_TIMEOUT=2      # seconds for which a primary that is stopped waits for slow standbys to get its last WAL
 
-# at HOST SQL...: runs it there as the superuser repmgr; its answer.
+# at HOST SQL...: runs it there as the superuser repmgr; its answer. docker stop leaves ten seconds for everything.
 at() {
-    timeout 10 psql -XAtqw -v ON_ERROR_STOP=1 "$(conninfo "$1")" "${@:2}"
+    timeout "${LIMIT:-5}" psql -XAtqw -v ON_ERROR_STOP=1 "$(conninfo "$1")" "${@:2}"
 }
 
 # at_all COMMAND HOST...: COMMAND HOST for each of them at once; fails if one does.
@@ -103,7 +103,7 @@ take_over() {
 
 # follow_successor HOST: has it follow the primary that its own copy of the table, or this node, knows.
 follow_successor() {
-    at "$1" -c "COPY (SELECT 1) TO PROGRAM 'timeout 8 repmgr -f /etc/repmgr.conf --log-level=WARNING standby follow --upstream-node-id=$successor_id'"
+    at "$1" -c "COPY (SELECT 1) TO PROGRAM 'timeout 3 repmgr -f /etc/repmgr.conf --log-level=WARNING standby follow --upstream-node-id=$successor_id'"
 }
 
 # hand_over: ends PostgreSQL, the primary's, and has a standby go on in its place. Fails if there is none to do so, or it did
@@ -125,7 +125,7 @@ hand_over() {
         set_upstream "$to"
         take_leave "$to"
         # shellcheck disable=SC2086 # as above
-        at_all follow_successor $streaming || true
+        LIMIT=3 at_all follow_successor $streaming || true
         log "$to has taken over, after $(($(now_ms) - began)) ms"
     else
         log "$to has not taken over; the others will elect one of them"

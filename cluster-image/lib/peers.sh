@@ -109,7 +109,12 @@ survey() {
     while ((${#more[@]})); do
         local -a asked=()
         for name in "${more[@]}"; do
-            [[ $name == "$node_name" || -n ${answers[$name]:-} ]] || asked+=("$name") answers[$name]=asked
+            [[ $name == "$node_name" || -n ${answers[$name]:-} ]] && continue
+            if [[ " ${mute:-} " == *" $name "* ]]; then
+                answers[$name]='! no answer a moment ago'
+            else
+                asked+=("$name") answers[$name]=asked
+            fi
         done
         ((${#asked[@]})) || break
         ask_nodes "${asked[@]}"

@@ -17,7 +17,7 @@ now_ms() {
 # otherwise acknowledge what nobody counts on any more. It says t or f.
 consent_sql() {
     echo "SELECT pg_try_advisory_lock($PROMOTION_LOCK) AS consents \\gset"
-    if [[ ${SYNC_MODE:-} == quorum ]]; then
+    if [[ ${SYNC_MODE:-} == quorum && -z $handed_over ]]; then
         cat <<'END'
 SELECT :'consents' AND pg_is_in_recovery() AS asks \gset
 \if :asks
@@ -37,7 +37,7 @@ END
 lock_majority() {
     local host fd answers known said deadline votes
     local -a members
-    deadline=$(($(now_ms) + 1000 * (ASK_TIMEOUT + 1)))
+    deadline=$((since + 1000 * (ASK_TIMEOUT + 1)))
     read -r -a members <<<"$(members_that_count | tr '\n' ' ')"
     known=${#members[@]}
     said=$(mktemp)
@@ -49,13 +49,21 @@ lock_majority() {
         answers=$(wc -l <"$said")
         consenting=$(sed -n 's/ t$//p' "$said" | tr '\n' ' ')
         votes=$(($(wc -w <<<"$consenting") + $1))
-        # Without SYNC_MODE=quorum a majority will do; with it, the one that is needed may be slow to consent.
-        if ((answers >= known || $(now_ms) >= deadline)) ||
-            [[ ${SYNC_MODE:-} != quorum ]] && ((votes * 2 > known)); then
+        if ((answers >= known || $(now_ms) >= deadline)); then
+            break
+        fi
+        # With SYNC_MODE=quorum, the one that is needed may be slow to consent.
+        if [[ ${SYNC_MODE:-} != quorum || -n $handed_over ]] && ((votes * 2 > known)); then
             break
         fi
         sleep 0.05
     done
+    # Who has been silent for that long need not be asked again; who refused may be about to come back.
+    if (($(now_ms) - since >= 900 * ASK_TIMEOUT)); then
+        for host in "${members[@]}"; do
+            grep -qxE "$host [tf]" "$said" || mute+=" $host"
+        done
+    fi
     rm -f "$said"
     if ((votes * 2 <= known && !(known < 3 && votes > 0))); then
         log "not promoting: $votes of $known nodes consent, which is no majority"
@@ -91,12 +99,12 @@ objection() {
 # promote [--handed-over]: what repmgrd runs when it has elected this node. A primary that was only away for a moment is not
 # replaced. One that hands over has ended, has seen to it that this node has all that it had, and gives its vote.
 promote() {
-    local why since handed_over=${1:-} consenting=''
+    local why since handed_over=${1:-} consenting='' mute=''
+    since=$(now_ms)
     remember_members
     if [[ ${ALONE:-} != allow ]]; then
         lock_majority $((${#handed_over} > 0)) || return 1
     fi
-    since=$(now_ms)
     while [[ -z $handed_over ]]; do
         survey
         why=$(objection)
