@@ -298,6 +298,7 @@ max_replication_slots = 16
 wal_keep_size = '512MB'                 # a standby may be away that long, and pg_rewind needs old WAL
 max_slot_wal_keep_size = '2GB'          # a dead standby's slot must not fill the disk
 wal_retrieve_retry_interval = '500ms'   # a standby is back soon after its upstream
+wal_receiver_status_interval = '1s'     # a primary knows who hears it
 include_dir = '../conf.d'               # what is this node's own, and not for copies
 END
 }
@@ -606,6 +607,7 @@ _main() {
         die "$REPMGR_CONF does not say which node this is: keep all of $STATE_DIR on the volume"
     fi
 
+    note_damage
     if [[ $healing == off && $(data_state) != empty ]]; then
         log "starting with the data as they are, since HEALING is off"
         start_postgres

@@ -48,6 +48,7 @@ up_to_timeline() {
 #   left      it took its leave, and has not caught up since with those who went on
 #   back      the same, and it does not count yet
 #   foreign   it is of another database cluster
+#   refusing  it runs, so it has data, but does not answer this node, which has none
 #
 # A LSN is known, of this node and of others, once all WAL that is there has been replayed.
 #
@@ -63,7 +64,7 @@ up_to_timeline() {
 decide() {
     local self=$1 waited=$2 first=${3%%=*} node name state timeline lsn
     local own_state='' own_timeline=0 own_lsn=-1
-    local primary='' primary_timeline=0 data_at='' silent='' foreign=''
+    local primary='' primary_timeline=0 data_at='' silent='' foreign='' refusing=''
     local best='' best_timeline=-1 best_lsn=-1 replaying=''
     local known=0 there=0 with_data=0 up_to_date=0
     shift 2
@@ -83,6 +84,7 @@ decide() {
                 ;;
             silent) silent+=" $name" ;;
             foreign) foreign+=" $name" ;;
+            refusing) refusing+=" $name" ;;
             primary)
                 if [[ $name != "$self" ]] && ((timeline > primary_timeline)); then
                     primary=$name primary_timeline=$timeline
@@ -111,6 +113,8 @@ decide() {
                 echo "clone $primary it is the primary"
             elif [[ -n $data_at ]]; then
                 echo "wait - there are data on$data_at, but no primary"
+            elif [[ -n $refusing ]]; then
+                echo "wait - there are data on$refusing, where this node is refused"
             elif [[ $own_state == broken ]]; then
                 echo "wait - the data here were being copied; no node to copy them from answers"
             elif [[ -n $foreign ]]; then

@@ -88,7 +88,8 @@ active_primary() {
 
 # ---------------------------------------------------------------------------------------------- everybody at once
 
-# survey: asks all nodes that this one has heard of, and sets reports, the arguments that decide takes.
+# survey: asks all nodes that this one has heard of, and sets reports, the arguments that decide takes; down, the names of
+# those where nothing runs; and complaints, what those said that refused to answer.
 #
 # The registered nodes count. Those that are only named in the settings, or by another node, may be the primary, but
 # their absence means nothing - unless this node has no data, and so has none to go by.
@@ -102,7 +103,7 @@ survey() {
     fi
     read -r -a extra <<<"$primary_name $peers"
     own_system=$(system_identifier)
-    reports=()
+    reports=() down=() complaints=''
 
     # Whom they know is asked as well; that ends, since nobody is asked twice.
     more=("${members[@]}" "${extra[@]}")
@@ -124,6 +125,12 @@ survey() {
         done
     done
 
+    for name in "${!answers[@]}"; do
+        case ${answers[$name]} in
+            '!'*'Connection refused'* | '!'*'could not translate host name'*) down+=("$name") ;;
+            '!'*FATAL:*) complaints+=" $name says:${answers[$name]#*FATAL:}" ;;
+        esac
+    done
     for name in "${members[@]}"; do
         if [[ $name == "$node_name" ]]; then
             reports+=("$name=$(own_report)")
@@ -153,7 +160,9 @@ founders() {
 report() {
     local system state timeline lsn seen _
     read -r system state timeline lsn seen _ <<<"$2"
-    if [[ $2 == '!'* ]]; then
+    if [[ $2 == '!'*FATAL:* && $(data_state) == empty ]]; then
+        echo refusing
+    elif [[ $2 == '!'* ]]; then
         if is_member "$1" away; then echo away; elif is_member "$1" witness; then echo silent:witness; else echo silent; fi
     elif is_member "$1" witness; then
         echo "witness:::$seen"

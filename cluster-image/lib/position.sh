@@ -30,9 +30,20 @@ finish_data() {
     rm -f "$UNFINISHED" "$WAS_PRIMARY"
 }
 
+# note_damage: a control file that is damaged says nothing, and PostgreSQL does not start with it.
+note_damage() {
+    local control
+    [[ ! -e $UNFINISHED && -s $PGDATA/PG_VERSION ]] || return 0
+    control=$(pg_controldata -D "$PGDATA" 2>&1) || true
+    if [[ $control != *'system identifier'* || $control == *'CRC'*'not match'* ]]; then
+        log "the control file in $PGDATA is damaged: these data are of no use as they are"
+        begin_data damage
+    fi
+}
+
 # The identifier of the database cluster, or nothing.
 system_identifier() {
-    [[ ! -s $PGDATA/PG_VERSION ]] || pg_controldata -D "$PGDATA" | sed -n 's/^Database system identifier: *//p'
+    [[ -e $UNFINISHED || ! -s $PGDATA/PG_VERSION ]] || pg_controldata -D "$PGDATA" | sed -n 's/^Database system identifier: *//p'
 }
 
 # The newest timeline of which there is WAL here.
@@ -132,7 +143,7 @@ rejoin() {
 clone() {
     [[ -z $postgres_pid ]] || stop_postgres
     case $(data_state) in
-        empty | broken) [[ ! -e $UNFINISHED || $(<"$UNFINISHED") != rewind ]] || set_data_aside ;;
+        empty | broken) [[ ! -e $UNFINISHED || $(<"$UNFINISHED") == clone ]] || set_data_aside ;;
         *) set_data_aside ;;
     esac
     begin_data clone
@@ -173,7 +184,8 @@ take_position() {
         if [[ $silent != "$was_silent" ]]; then
             was_silent=$silent since=$SECONDS
         fi
-        read -r action target reason <<<"$(decide "$node_name" $((SECONDS - since)) "${reports[@]}")"
+        # What is wrong with a password, say, is for people to mend.
+        read -r action target reason <<<"$(decide "$node_name" $((SECONDS - since)) "${reports[@]}")${complaints:+;$complaints}"
         if [[ "$action $target $reason" != "$said" ]]; then
             said="$action $target $reason"
             if [[ $target == - ]]; then log "$action: $reason"; else log "$action $target: $reason"; fi

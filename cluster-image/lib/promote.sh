@@ -7,114 +7,150 @@
 
 PROMOTION_LOCK=4711     # an advisory lock; on a standby, too, it ends with the session that holds it
 HICCUP=1000             # milliseconds for which a primary that refuses is still waited for
-DOUBT=5000              # milliseconds after which a promotion that others do not agree to is given up
+FENCED_AFTER=6          # seconds after which a primary that was last seen then, and was cut off, has stopped
+DOUBT=6000              # milliseconds after which a promotion that others do not agree to is given up
 
 now_ms() {
     echo $((${EPOCHREALTIME/./} / 1000))
 }
 
-# What a node is asked for: the lock, and with SYNC_MODE=quorum that it gets no more WAL from the old primary, which could
-# otherwise acknowledge what nobody counts on any more. It says t or f.
-consent_sql() {
-    echo "SELECT pg_try_advisory_lock($PROMOTION_LOCK) AS consents \\gset"
-    if [[ ${SYNC_MODE:-} == quorum && -z $handed_over ]]; then
-        cat <<'END'
-SELECT :'consents' AND pg_is_in_recovery() AS asks \gset
-\if :asks
-SET statement_timeout = '2s';
-ALTER SYSTEM SET primary_conninfo = '';
-SELECT pg_reload_conf() \g /dev/null
-DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_stat_get_wal_receiver() WHERE pid IS NOT NULL) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;
-\endif
-END
-    fi
-    echo "\\echo $1 :consents"
+# open_sessions HOST...: a session on each, side by side. What they say comes into $said, with the node's name before it; they
+# live until this shell ends.
+open_sessions() {
+    local host
+    said=$(mktemp)
+    for host; do
+        exec {sessions[$host]}> >(psql -XAtqw -v ON_ERROR_STOP=1 "$(conninfo "$host")" >>"$said" 2>/dev/null || echo "$host ended" >>"$said")
+        echo "SELECT pg_try_advisory_lock($PROMOTION_LOCK) AS consents \gset"$'\n'"\echo $host lock :consents" >&"${sessions[$host]}"
+    done
 }
 
-# lock_majority VOTES: takes the lock on all nodes that give it, and sets consenting to their names; fails if, with VOTES more,
-# they are no majority. The sessions live until this shell ends. Two nodes have no majority: there, the other one's absence is
-# no reason to stay without a primary.
+# who_said WORDS: the names.
+who_said() {
+    sed -n "s/ $1\$//p" "$said" | tr '\n' ' '
+}
+
+# lock_majority VOTES HOST...: takes the lock on all that give it; fails if, with VOTES more, they are no majority. Two nodes
+# have no majority: there, the other one's absence is no reason to stay without a primary.
 lock_majority() {
-    local host fd answers known said deadline votes
-    local -a members
-    deadline=$((since + 1000 * (ASK_TIMEOUT + 1)))
-    read -r -a members <<<"$(members_that_count | tr '\n' ' ')"
-    known=${#members[@]}
-    said=$(mktemp)
-    for host in "${members[@]}"; do
-        exec {fd}> >(psql -XAtqw -v ON_ERROR_STOP=1 "$(conninfo "$host")" >>"$said" 2>/dev/null || echo "$host -" >>"$said")
-        consent_sql "$host" >&"$fd"
-    done
+    local votes known=$(($# - 1)) deadline
+    deadline=$(($(now_ms) + 1000 * (ASK_TIMEOUT + 1)))
     while :; do
-        answers=$(wc -l <"$said")
-        consenting=$(sed -n 's/ t$//p' "$said" | tr '\n' ' ')
-        votes=$(($(wc -w <<<"$consenting") + $1))
-        if ((answers >= known || $(now_ms) >= deadline)); then
-            break
-        fi
-        # With SYNC_MODE=quorum, the one that is needed may be slow to consent.
-        if [[ ${SYNC_MODE:-} != quorum || -n $handed_over ]] && ((votes * 2 > known)); then
-            break
+        votes=$(($(wc -w <<<"$(who_said 'lock t')") + $1))
+        if ((votes * 2 > known || (known < 3 && votes > 0))); then
+            return 0
+        elif (($(grep -cE ' (lock .|ended)$' "$said") >= known || $(now_ms) >= deadline)); then
+            log "not promoting: $votes of $known nodes consent, which is no majority; $(paste -sd, "$said")"
+            return 1
         fi
         sleep 0.05
     done
-    # Who has been silent for that long need not be asked again; who refused may be about to come back.
-    if (($(now_ms) - since >= 900 * ASK_TIMEOUT)); then
-        for host in "${members[@]}"; do
-            grep -qxE "$host [tf]" "$said" || mute+=" $host"
-        done
-    fi
-    rm -f "$said"
-    if ((votes * 2 <= known && !(known < 3 && votes > 0))); then
-        log "not promoting: $votes of $known nodes consent, which is no majority"
-        return 1
-    fi
 }
 
-# objection: why this node must not be promoted, by what all say now, or nothing.
+# take_promises: has those who gave the lock get no more WAL from the old primary, which could otherwise acknowledge by them
+# what nobody counts on any more. Returns when all of them have said so, or time is up.
+take_promises() {
+    local host deadline
+    deadline=$(($(now_ms) + 1000 * ASK_TIMEOUT))
+    for host in $(who_said 'lock t'); do
+        cat >&"${sessions[$host]}" <<END
+SET statement_timeout = '1s';
+ALTER SYSTEM SET primary_conninfo = '';
+SELECT pg_reload_conf() \g /dev/null
+DO \$\$ BEGIN
+    WHILE EXISTS (SELECT FROM pg_stat_get_wal_receiver() WHERE pid IS NOT NULL) LOOP PERFORM pg_sleep(0.01); END LOOP;
+END \$\$;
+\echo $host promises
+END
+    done
+    until (($(grep -cE ' (promises|ended)$' "$said") >= $(grep -cE ' (lock t|ended)$' "$said") || $(now_ms) >= deadline)); do
+        sleep 0.02
+    done
+}
+
+# objection: why this node must not be promoted, by what all say now, or nothing. A primary that only cannot be heard has to be
+# given the time in which it stops by itself (FENCE_AFTER), unless its commits would not be acknowledged anyway.
 objection() {
-    local node name state timeline seen answer
-    local -a agreed=()
+    local node name state timeline seen primary last_seen
     for node in "${reports[@]}"; do
         name=${node%%=*}
         IFS=: read -r state timeline _ seen <<<"${node#*=}"
-        if [[ $name != "$node_name" ]]; then
-            if [[ $state == primary && $timeline -ge $(own_timeline) ]]; then
-                echo "$name is the primary"
-                return
-            elif [[ -n $seen && $seen != - && $seen != "$node_name" && " ${reports[*]}" != *" $seen=standby"* ]]; then
-                echo "$name still sees $seen"
-                return
-            fi
+        [[ $name != "$node_name" ]] || continue
+        if [[ $state == primary && $timeline -ge $(own_timeline) ]]; then
+            echo "$name is the primary"
+        elif [[ -n $seen && $seen != - && $seen != "$node_name" && " ${reports[*]}" != *" $seen=standby"* ]]; then
+            echo "$name still sees $seen"
+        else
+            continue
         fi
-        [[ $state != standby || " $consenting " == *" $name "* ]] || node=$name=silent
+        return
+    done
+    primary=$(active_primary)
+    if [[ ${SYNC_MODE:-} != quorum && " ${reports[*]} " == *" $primary=silent "* && " ${down[*]} " != *" $primary "* ]]; then
+        last_seen=$(local_psql -d repmgr -c 'SELECT repmgr.get_upstream_last_seen()')
+        ((last_seen < 0 || last_seen >= FENCED_AFTER)) || echo "$primary was there $last_seen s ago, and may not have stopped yet"
+    fi
+}
+
+# lack_of_promises: why this node might lack a commit, or nothing. Who has promised nothing does not count.
+lack_of_promises() {
+    local node promised answer
+    local -a agreed=()
+    promised=" $(who_said promises)"
+    for node in "${reports[@]}"; do
+        [[ $node != *=standby* || $promised == *" ${node%%=*} "* ]] || node=${node%%=*}=silent
         agreed+=("$node")
     done
-    if [[ ${SYNC_MODE:-} == quorum && ${ALONE:-} != allow ]]; then
-        answer=$(decide "$node_name" 0 "${agreed[@]}")
-        [[ $answer == 'lead '* ]] || echo "${answer#* - }"
-    fi
+    answer=$(decide "$node_name" 0 "${agreed[@]}")
+    [[ $answer == 'lead '* ]] || echo "${answer#* - }"
+}
+
+# silent_ones: who did not answer a moment ago.
+silent_ones() {
+    local node
+    for node in "${reports[@]}"; do
+        [[ $node != *=silent* ]] || printf ' %s' "${node%%=*}"
+    done
+}
+
+# await_no WHAT MILLISECONDS: looks round until nothing comes from WHAT, and MILLISECONDS since have passed. Not for ever.
+await_no() {
+    local why
+    while :; do
+        survey
+        why=$("$1")
+        [[ -n $why ]] || (($(now_ms) - since < $2)) || return 0
+        if [[ $why == *' is the primary' ]] || (($(now_ms) - since >= DOUBT)); then
+            log "not promoting: $why"
+            return 1
+        fi
+        sleep 0.1
+    done
 }
 
 # promote [--handed-over]: what repmgrd runs when it has elected this node. A primary that was only away for a moment is not
 # replaced. One that hands over has ended, has seen to it that this node has all that it had, and gives its vote.
 promote() {
-    local why since handed_over=${1:-} consenting='' mute=''
+    local handed_over=${1:-} since mute='' said
+    local -a members
+    local -A sessions=()
     since=$(now_ms)
     remember_members
     if [[ ${ALONE:-} != allow ]]; then
-        lock_majority $((${#handed_over} > 0)) || return 1
+        read -r -a members <<<"$(members_that_count | tr '\n' ' ')"
+        # To write to a session that has ended is no reason to end.
+        trap '' PIPE
+        open_sessions "${members[@]}"
+        lock_majority $((${#handed_over} > 0)) "${members[@]}" || return 1
     fi
-    while [[ -z $handed_over ]]; do
-        survey
-        why=$(objection)
-        [[ -n $why ]] || (($(now_ms) - since < HICCUP)) || break
-        if [[ $why == *' is the primary' ]] || (($(now_ms) - since >= DOUBT)); then
-            log "not promoting: $why"
-            return 1
+    if [[ -z $handed_over ]]; then
+        await_no objection "$HICCUP" || return 1
+        if [[ ${SYNC_MODE:-} == quorum && ${ALONE:-} != allow ]]; then
+            take_promises
+            mute=$(silent_ones)
+            await_no lack_of_promises 0 || return 1
         fi
-        sleep 0.2
-    done
+    fi
     prepare_to_lead || return 1
     repmgr -f "$REPMGR_CONF" --log-level=WARNING standby promote >&2
 }

@@ -4,7 +4,7 @@
 
 WATCH_INTERVAL=1        # seconds between two looks at the others
 FROZEN=4                # seconds for which a node must have stood still to be taken for one that was replaced
-FENCE_AFTER=5           # seconds without a majority after which a primary stops taking writes
+FENCE_AFTER=3           # seconds without a majority after which a primary stops taking writes
 ELECTION_TIMEOUT=10     # seconds without a primary after which repmgrd's election is taken for stuck
 FOLLOW_TIMEOUT=3        # seconds in which a standby of a primary that is there must get WAL from it, or is told to follow
 STRAY_TIMEOUT=8         # seconds after which it takes its place anew
@@ -34,10 +34,12 @@ count_known() {
     echo "$count"
 }
 
-# has_majority NODE=STATE...: or is one of two, or the only one.
+# has_majority HEARD NODE=STATE...: or is one of two, or the only one. HEARD are the names of those that need not have answered.
 has_majority() {
-    local node known=0 there=0
+    local heard=" $1 " node known=0 there=0
+    shift
     for node; do
+        [[ $heard != *" ${node%%=*} "* ]] || node=heard=standby
         case ${node#*=} in
             away | back*) continue ;;
             primary* | standby* | left* | witness*) there=$((there + 1)) ;;
@@ -45,6 +47,13 @@ has_majority() {
         known=$((known + 1))
     done
     ((known < 3 || there * 2 > known))
+}
+
+# heard_standbys: who has just said over the replication's connection that it is there. On a busy machine an answer to a new
+# connection may take longer.
+heard_standbys() {
+    local_psql -c "SELECT coalesce(string_agg(application_name, ' '), '') FROM pg_stat_replication
+        WHERE reply_time > now() - interval '1500 ms'" 2>/dev/null || true
 }
 
 # newest_primary NODE=STATE...: the name and the timeline of the primary on the newest, if there is any; of several on
@@ -86,23 +95,26 @@ catch_up() {
 # Returns when the place has to be taken anew; says why in the log. With 1: PostgreSQL must end at once.
 watch() {
     [[ $healing == on ]] || exec sleep infinity
-    local why now state primary action reason alone_since='' no_primary_since='' stray_since='' told=''
+    local why now began state primary action reason alone_since='' alone_for no_primary_since='' stray_since='' told=''
     while :; do
-        sleep "$WATCH_INTERVAL"
+        # Who is alone looks at once again.
+        [[ -n $alone_since ]] || sleep "$WATCH_INTERVAL"
         remember_members
         end_forgotten_pause
+        began=$(now_ms)
         survey
         now=$SECONDS
         state=$(local_psql -c "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END" 2>/dev/null) || continue
         if [[ $state == primary ]]; then
             no_primary_since='' stray_since=''
-            if has_majority "${reports[@]}"; then
-                alone_since=''
-            elif [[ -z $alone_since ]]; then
-                alone_since=$now
-                log "no majority: ${reports[*]}"
+            if has_majority "$(heard_standbys)" "${reports[@]}"; then
+                alone_since='' alone_for=0
+            else
+                [[ -n $alone_since ]] || log "no majority: ${reports[*]}"
+                : "${alone_since:=$began}"
+                alone_for=$((($(now_ms) - alone_since) / 1000))
             fi
-            why=$(judge "$node_name" $((now - ${alone_since:-$now})) "${reports[@]}")
+            why=$(judge "$node_name" "$alone_for" "${reports[@]}")
             if [[ -n $why ]]; then
                 log "stepping down: $why"
                 return 1

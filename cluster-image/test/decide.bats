@@ -173,6 +173,11 @@ sees() {
     sees n1@99 n1=empty n2=foreign -- wait - 'another cluster'
 }
 
+@test "no data, and refused: there is a cluster" {
+    sees n1@99 n1=empty n2=refusing n3=silent -- wait - 'there are data on n2, where this node is refused'
+    sees n1@99 n1=empty n2=refusing n3=primary:1 -- clone n3
+}
+
 @test "no data anywhere: the first one makes the cluster" {
     sees n1 n1=empty -- initialise
     sees n1 n1=empty n2=empty -- initialise

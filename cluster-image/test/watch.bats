@@ -33,21 +33,23 @@ steps_down() {
 }
 
 @test "without a majority for too long" {
-    stays n1 4 n1=primary:1:0/9 n2=silent n3=silent
-    steps_down n1 5 n1=primary:1:0/9 n2=silent n3=silent
+    stays n1 2 n1=primary:1:0/9 n2=silent n3=silent
+    steps_down n1 3 n1=primary:1:0/9 n2=silent n3=silent
     ALONE=allow stays n1 500 n1=primary:1:0/9 n2=silent n3=silent
 }
 
 @test "what a majority is" {
-    has_majority n1=primary:1 n2=standby:1 n3=silent
-    ! has_majority n1=primary:1 n2=silent n3=silent || return 1
-    ! has_majority n1=primary:1 n2=standby:1 n3=silent n4=silent || return 1
-    has_majority n1=primary:1 n2=silent w=witness
-    ! has_majority n1=primary:1 n2=foreign n3=foreign || return 1
+    has_majority "" n1=primary:1 n2=standby:1 n3=silent
+    ! has_majority "" n1=primary:1 n2=silent n3=silent || return 1
+    ! has_majority "" n1=primary:1 n2=standby:1 n3=silent n4=silent || return 1
+    has_majority "" n1=primary:1 n2=silent w=witness
+    has_majority n2 n1=primary:1 n2=silent n3=silent
+    ! has_majority n2 n1=primary:1 n2=silent n3=silent n4=silent || return 1
+    ! has_majority "" n1=primary:1 n2=foreign n3=foreign || return 1
 }
 
 @test "two nodes, or what is left of three that took their leave, have none to lose" {
-    has_majority n1=primary:1 n2=silent
-    has_majority n1=primary:1 n2=silent n3=away
-    has_majority n1=primary:1
+    has_majority "" n1=primary:1 n2=silent
+    has_majority "" n1=primary:1 n2=silent n3=away
+    has_majority "" n1=primary:1
 }
