@@ -15,18 +15,20 @@ lsn_number() {
 
 # decide SELF WAITED NODE=STATE[:TIMELINE[:LSN]]...
 #
-# WAITED is for how many seconds the same nodes have not answered. The nodes come in the order of their ids, SELF among them;
-# of nodes without data, the first one is to make the cluster. Its own STATE is what its data are of:
+# WAITED is for how many seconds the same nodes have not answered. The nodes come in the order in which
+# they may lead (by priority, then by id), SELF among them; of nodes without data, the first one is to make the cluster.
+# Its own STATE is what its data are of:
 #
 #   empty     there are none, and never were
 #   broken    they were being made when the node stopped
-#   primary   a primary, standby   a standby
+#   primary   a primary, standby   a standby, barred   one that may never lead
 #
 # that of another node what it answers:
 #
 #   empty     it has no data either
 #   primary   it takes writes
 #   standby   it is in recovery, following somebody or waiting like this one
+#   barred    the same, and it may never lead
 #   witness   it has a database cluster of its own, and counts
 #   silent    no answer
 #   away      it took its leave when it stopped, and does not count
@@ -43,7 +45,7 @@ lsn_number() {
 decide() {
     local self=$1 waited=$2 first=${3%%=*} node name state timeline lsn
     local own_state='' own_timeline=0 own_lsn=-1
-    local primary='' primary_timeline=0 data_at='' silent='' foreign=''
+    local primary='' primary_timeline=0 data_at='' witness='' silent='' foreign=''
     local best='' best_timeline=-1 best_lsn=-1 replaying=''
     local known=0 there=0
     shift 2
@@ -66,16 +68,18 @@ decide() {
         esac
         known=$((known + 1))
         case $state in
-            primary | standby)
+            primary | standby | barred)
                 there=$((there + 1))
                 [[ $name == "$self" ]] || data_at+=" $name"
-                if ((lsn < 0)); then
+                if [[ $state == barred ]]; then
+                    continue
+                elif ((lsn < 0)); then
                     replaying+=" $name"
                 elif ((timeline > best_timeline || (timeline == best_timeline && lsn > best_lsn))); then
                     best=$name best_timeline=$timeline best_lsn=$lsn
                 fi
                 ;;
-            witness) there=$((there + 1)) ;;
+            witness) there=$((there + 1)) witness+=" $name" ;;
         esac
     done
 
@@ -87,6 +91,8 @@ decide() {
                 echo "wait - there are data on$data_at, but no primary"
             elif [[ $own_state == broken ]]; then
                 echo "wait - the data here were being copied; no node to copy them from answers"
+            elif [[ -n $witness ]]; then
+                echo "wait - of a cluster that there is, only$witness answers, which has no data"
             elif [[ -n $foreign ]]; then
                 echo "wait - another cluster answers at$foreign"
             elif [[ $first != "$self" ]]; then
@@ -103,19 +109,21 @@ decide() {
     if [[ -n $primary ]]; then
         if ((primary_timeline < own_timeline)); then
             echo "hold - $primary is primary on timeline $primary_timeline, older than $own_timeline here"
-        elif [[ $own_state == standby ]]; then
+        elif [[ $own_state == standby || $own_state == barred ]]; then
             echo "follow $primary it is the primary on timeline $primary_timeline"
         elif ((primary_timeline > own_timeline)); then
             echo "rejoin $primary it was promoted to timeline $primary_timeline; this node was primary on $own_timeline"
         else
             echo "hold - $primary is primary on timeline $own_timeline as this node was: one of the two must not be"
         fi
-    elif ((known == 1)); then
+    elif ((known == 1)) && [[ $own_state != barred ]]; then
         echo 'lead - it is the only node'
     elif ((own_lsn < 0)); then
         echo 'hold - no node answers as the primary; replaying what is here'
     elif ((there * 2 <= known)) && [[ ${ALONE:-} != allow ]]; then
         echo "hold - $there of $known nodes are there, which is no majority; no answer from$silent$foreign"
+    elif [[ -z $best$replaying ]]; then
+        echo 'hold - there is no primary, and no node is there that may lead'
     elif [[ -n $replaying ]]; then
         echo "hold - there is no primary; waiting until$replaying have replayed what they have"
     elif [[ -n $silent ]] && ((waited < GRACE)) && [[ ${ALONE:-} != allow ]]; then

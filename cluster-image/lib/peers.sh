@@ -10,7 +10,8 @@ ASK_TIMEOUT=1   # seconds for a node's answer; all are asked at once
 # startup process of a standby waits for one can tell whether it has replayed all that is there; no LSN before that.
 ASK="
     SELECT (SELECT system_identifier FROM pg_control_system()),
-           CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END,
+           CASE WHEN current_setting('cluster_image.node_type', true) = 'witness' THEN 'witness'
+                WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END,
            (SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}\$'),
            CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text
                 WHEN EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
@@ -47,20 +48,20 @@ ask_nodes() {
 
 # ---------------------------------------------------------------------------------------------- memory
 
-# What the node table said last: 'id name type there|away', one line each, in the order of ids. While PostgreSQL is down
-# nobody else can say who has to be asked, and who counts.
+# What the node table said last: 'id name type there|away priority', one line each, in the order in which they may lead.
+# While PostgreSQL is down nobody else can say who has to be asked, and who counts.
 remember_members() {
     local members
     members=$(local_psql -d repmgr -F ' ' 2>/dev/null -c "
         SELECT node_id, node_name, type,
-               CASE WHEN node_id IN (SELECT node_id FROM public.nodes_away) THEN 'away' ELSE 'there' END
-          FROM repmgr.nodes ORDER BY node_id") || return 0
+               CASE WHEN node_id IN (SELECT node_id FROM public.nodes_away) THEN 'away' ELSE 'there' END, priority
+          FROM repmgr.nodes ORDER BY priority DESC, node_id") || return 0
     if [[ -n $members && $members != "$(cat "$MEMBERS" 2>/dev/null)" ]]; then
         write_file "$MEMBERS" <<<"$members"
     fi
 }
 
-# known_members: the names, in the order of ids.
+# known_members: the names, in the order in which they may lead.
 known_members() {
     [[ -r $MEMBERS ]] || return 0
     awk '{ print $2 }' "$MEMBERS"
@@ -70,6 +71,12 @@ known_members() {
 is_member() {
     [[ -r $MEMBERS ]] &&
         awk -v name="$1" -v what="$2" '$2 == name && ($3 == what || $4 == what) { found = 1 } END { exit !found }' "$MEMBERS"
+}
+
+# is_barred NAME: whether it may never lead.
+is_barred() {
+    [[ -r $MEMBERS ]] &&
+        awk -v name="$1" '$2 == name && NF > 4 && $5 == 0 { found = 1 } END { exit !found }' "$MEMBERS"
 }
 
 # take_leave: a standby that is stopped says so, and does not count any more. Who is the last one can then go on alone.
@@ -150,10 +157,12 @@ report() {
     read -r system state timeline lsn _ <<<"$2"
     if [[ $2 == '!'* ]]; then
         if is_member "$1" away; then echo away; else echo silent; fi
-    elif is_member "$1" witness; then
+    elif [[ $state == witness ]] || is_member "$1" witness; then
         echo witness
     elif [[ -n $3 && $system != "$3" ]]; then
         echo foreign
+    elif [[ $state == standby ]] && is_barred "$1"; then
+        echo "barred:$timeline:$lsn"
     else
         echo "$state:$timeline:$lsn"
     fi

@@ -30,8 +30,12 @@ finish_data() {
     rm -f "$UNFINISHED" "$WAS_PRIMARY"
 }
 
-# The identifier of the database cluster, or nothing.
+# The identifier of the database cluster, or nothing; a witness's is that of the one it votes in.
 system_identifier() {
+    if is_witness; then
+        cat "$WITNESS_OF" 2>/dev/null || true
+        return
+    fi
     [[ ! -s $PGDATA/PG_VERSION ]] || pg_controldata -D "$PGDATA" | sed -n 's/^Database system identifier: *//p'
 }
 
@@ -45,6 +49,10 @@ own_timeline() {
 
 own_report() {
     local state lsn=''
+    if is_witness; then
+        echo witness
+        return
+    fi
     state=$(data_state)
     case $state in
         empty | broken) echo "$state" ;;
@@ -52,6 +60,7 @@ own_report() {
             if [[ -n $postgres_pid ]]; then
                 lsn=$(local_psql -d repmgr -F ' ' -c "$ASK" 2>/dev/null | cut -d' ' -f4) || lsn=''
             fi
+            if [[ -z $postgres_pid || -e $PGDATA/standby.signal ]] && is_barred "$node_name"; then state=barred; fi
             echo "$state:$(own_timeline):$lsn"
             ;;
     esac
@@ -162,6 +171,10 @@ gets_on() {
 # Asks, decides and acts until the node has its place: PostgreSQL runs, as the primary or following it.
 take_position() {
     local action target reason said='' silent was_silent='' since=$SECONDS
+    if is_witness; then
+        take_witness_place
+        return
+    fi
     while :; do
         survey
         silent=$(printf '%s\n' "${reports[@]}" | grep '=silent$' || true)

@@ -39,7 +39,7 @@ has_majority() {
     for node; do
         case ${node#*=} in
             away) continue ;;
-            primary* | standby* | witness) there=$((there + 1)) ;;
+            primary* | standby* | barred* | witness) there=$((there + 1)) ;;
         esac
         known=$((known + 1))
     done
@@ -66,6 +66,7 @@ is_fed_on() {
 
 # Returns when the place has to be taken anew; says why in the log. With 1: PostgreSQL must end at once.
 watch() {
+    if is_witness; then watch_witness; fi
     [[ $healing == on ]] || exec sleep infinity
     local why now state primary action reason alone_since='' no_primary_since='' stray_since=''
     while :; do
@@ -121,7 +122,7 @@ watch() {
 # PostgreSQL ends before it is known whether it had to.
 end_when_thawed() {
     local before now nothing
-    [[ $healing == on ]] || exec sleep infinity
+    if [[ $healing == off ]] || is_witness; then exec sleep infinity; fi
     exec {nothing}<> <(:)
     read -r before _ </proc/uptime
     while :; do
