@@ -43,6 +43,7 @@ steps_down() {
     ! has_majority n1=primary:1 n2=silent n3=silent || return 1
     ! has_majority n1=primary:1 n2=standby:1 n3=silent n4=silent || return 1
     has_majority n1=primary:1 n2=silent w=witness
+    has_majority n1=primary:1 n2=silent n3=barred:1
     ! has_majority n1=primary:1 n2=foreign n3=foreign || return 1
 }
 
