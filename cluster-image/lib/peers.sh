@@ -157,7 +157,7 @@ report() {
     read -r system state timeline lsn _ <<<"$2"
     if [[ $2 == '!'* ]]; then
         if is_member "$1" away; then echo away; else echo silent; fi
-    elif [[ $state == witness ]] || is_member "$1" witness; then
+    elif is_member "$1" witness; then
         echo witness
     elif [[ -n $3 && $system != "$3" ]]; then
         echo foreign

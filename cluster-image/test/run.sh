@@ -94,6 +94,8 @@ test_settings() {
         "$(entrypoint REPMGR_PASSWORD=r POSTGRES_PASSWORD=p POSTGRES_USER=app POSTGRES_DB=shop -- "$settings")"
     check 'a standby needs only the password of repmgr' 'scram-sha-256|postgres|postgres|n1||r|' \
         "$(entrypoint REPMGR_PASSWORD=r PRIMARY_NAME=n1 -- "$settings")"
+    check 'a witness needs no more' 'scram-sha-256|postgres|postgres|||r|' \
+        "$(entrypoint NODE_TYPE=witness REPMGR_PASSWORD=r -- "$settings")"
     check 'trust needs no password' 'trust|postgres|postgres||||' \
         "$(entrypoint POSTGRES_HOST_AUTH_METHOD=trust -- "$settings")"
     check 'peers are separated by commas and spaces' 'trust|postgres|postgres||a b-1 c_2||' \
@@ -106,8 +108,6 @@ test_settings() {
         echo "$repmgr_password|$postgres_password"')"
 
     state data
-    check 'nor does a witness, which makes no cluster' 'scram-sha-256|postgres|postgres|||r|' \
-        "$(entrypoint NODE_TYPE=witness REPMGR_PASSWORD=r -- "$settings")"
     check 'a node with data does not need the password of its user' 'scram-sha-256|postgres|postgres|||r|' \
         "$(entrypoint REPMGR_PASSWORD=r -- "$settings")"
 }
@@ -336,6 +336,9 @@ test_survey() {
         "$(entrypoint -- "$nodes; peers='gone other'; see")"
     check 'a witness that nobody has registered yet is nobody to copy from' \
         'n1=primary:1:0/10 n2=standby:1:0/9 n3=silent' "$(entrypoint -- "$nodes; peers=unregistered; see")"
+    check 'and nobody who has no data takes it for a primary' 'n1=primary:1:0/10 n2=empty unregistered=witness:1:0/30' \
+        "$(entrypoint -- "$nodes; own_report() { echo empty; }; system_identifier() { :; }; rm \"\$MEMBERS\"
+            peers='unregistered n1'; see")"
     printf '1 n1 primary there 0\n2 n2 standby there 0\n' >"$WORK/state/members"
     check 'a standby of priority 0 is barred, a primary is one' 'n1=primary:1:0/10 n2=standby:1:0/9' \
         "$(entrypoint -- "$nodes; see")"
