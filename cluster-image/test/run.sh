@@ -309,7 +309,7 @@ nodes='ask_node() {
         knows) echo "7 standby 2 0/20 n1 n2 promoted knows" ;;
         other) echo "8 primary 5 0/30 other" ;;
         w) echo "9 primary 1 0/30 n1 n2 w" ;;
-        unregistered) echo "9 witness 1 0/30 n1 n2 w" ;;
+        unregistered) echo "9 witness 1 0/30 n1 n2" ;;
         *) echo "! $1 does not answer" ;;
     esac
 }
