@@ -39,6 +39,8 @@ source "$LIB_DIR/synchronous.sh"
 source "$LIB_DIR/leave.sh"
 # shellcheck source=lib/watch.sh
 source "$LIB_DIR/watch.sh"
+# shellcheck source=lib/witness.sh
+source "$LIB_DIR/witness.sh"
 
 log() {
     printf '%(%F %T)T [node] %s\n' -1 "$*" >&2
@@ -85,7 +87,10 @@ read_settings() {
     check_word HEALING "$healing" on off
     check_word ALONE "${ALONE:-}" '' allow
     check_word SYNC_MODE "${SYNC_MODE:-}" '' quorum
+    check_word NODE_TYPE "${NODE_TYPE:-data}" data witness
     check_node_id "${NODE_ID:-}"
+    check_priority "${NODE_PRIORITY:-}"
+    check_name NODE_LOCATION "${NODE_LOCATION:-}"
     check_name NODE_NAME "${NODE_NAME:-}"
     check_name PRIMARY_NAME "$primary_name"
     local peer
@@ -130,6 +135,11 @@ check_node_id() {
         die "NODE_ID is '$1'; allowed is a whole number from 1 to 2147483647, or nothing"
 }
 
+check_priority() {
+    [[ -z $1 || ($1 =~ ^(0|[1-9][0-9]{0,9})$ && $1 -le 2147483647) ]] ||
+        die "NODE_PRIORITY is '$1'; allowed is a whole number from 0 (never the primary) to 2147483647, or nothing"
+}
+
 # check_name SETTING NAME: what is safe in a conninfo, in repmgr.conf and as a host name.
 check_name() {
     [[ -z $2 || $2 =~ ^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$ ]] ||
@@ -142,6 +152,7 @@ check_passwords() {
         die 'REPMGR_PASSWORD (or REPMGR_PASSWORD_FILE) is not set: the password with which the nodes of one cluster' \
             'talk to each other, the same on all of them. POSTGRES_HOST_AUTH_METHOD=trust does without passwords,' \
             'for experiments on a network of your own'
+    is_witness && return
     if [[ -z $postgres_password && (-z $primary_name || $primary_name == "${node_name:-}") &&
         $(data_state) == empty ]]; then
         die "POSTGRES_PASSWORD (or POSTGRES_PASSWORD_FILE) is not set: the password of '$postgres_user' in the new" \
@@ -271,6 +282,8 @@ node_id=$1
 node_name='$2'
 conninfo='$(conninfo "$2")'
 data_directory='$PGDATA'
+location='${NODE_LOCATION:-default}'
+priority=${NODE_PRIORITY:-100}
 
 failover=automatic
 promote_command='/usr/local/bin/promote'
@@ -301,6 +314,8 @@ wal_retrieve_retry_interval = '500ms'   # a standby is back soon after its upstr
 wal_receiver_status_interval = '1s'     # a primary knows who hears it
 include_dir = '../conf.d'               # what is this node's own, and not for copies
 END
+    # By this the others tell a witness from a primary, also one that is not registered.
+    if is_witness; then echo "cluster_image.node_type = 'witness'"; fi
 }
 
 # render_pg_hba METHOD
@@ -328,10 +343,13 @@ lock_volume() {
 
 # The port is not open before everything is in place: nobody can connect to half a cluster.
 initialise() {
-    log 'making a new cluster'
+    if ! is_witness; then
+        [[ ${NODE_PRIORITY:-} != 0 ]] || die 'NODE_PRIORITY is 0: this node never leads, so it makes no cluster'
+        log 'making a new cluster'
+    fi
     begin_data initdb
     rm -rf "$PGDATA"
-    node_id=${NODE_ID:-1}
+    : "${node_id:=${NODE_ID:-1}}"
     write_repmgr_conf
     task initdb --pgdata="$PGDATA" --username=postgres --data-checksums --encoding=UTF8 --locale=C.UTF-8 \
         --auth-local=peer --auth-host=scram-sha-256 >/dev/null
@@ -451,10 +469,13 @@ create_metadata() {
 
 # is_registered ROLE: whether this node's own copy of the table has it as it is now. The row can be one of an earlier
 # life: a dead primary's that comes back as a standby, one that is marked inactive, or one that follows somebody else.
-# repmgrd refuses to run on those.
+# repmgrd refuses to run on those. repmgr gives every witness the priority 0.
 is_registered() {
+    local priority=${NODE_PRIORITY:-100}
+    [[ $1 != witness ]] || priority=0
     [[ $(local_psql -d repmgr -c "SELECT active FROM repmgr.nodes WHERE node_id = $node_id AND type = '$1'
         AND node_name = '$node_name' AND conninfo = '$(conninfo "$node_name")'
+        AND location = '${NODE_LOCATION:-default}' AND priority = $priority
         AND (type = 'primary' OR upstream_node_id IN (SELECT node_id FROM repmgr.nodes WHERE type = 'primary' AND active))
         " 2>/dev/null) == t ]]
 }
@@ -462,6 +483,10 @@ is_registered() {
 # Registers the node unless it is, and waits until its own copy of the table says so: repmgrd looks there.
 ensure_registered() {
     local role=standby tries
+    if is_witness; then
+        register_witness
+        return
+    fi
     [[ -e $PGDATA/standby.signal ]] || role=primary
     if ! is_registered "$role"; then
         log "registering node $node_id as a $role"
@@ -594,6 +619,7 @@ _main() {
     trap stop_children EXIT
 
     lock_volume
+    check_volume
     write_passfile
     node_name=$(derive_node_name)
     check_name 'the host name' "$node_name"

@@ -20,7 +20,7 @@ up_to_timeline() {
     for node; do
         IFS=: read -r state timeline _ <<<"${node#*=}"
         case $state in
-            primary | standby | left | witness)
+            primary | standby | barred | left | witness)
                 [[ ${node%%=*} == "$self" || ${timeline:-0} -gt $limit ]] || count=$((count + 1))
                 ;;
         esac
@@ -30,18 +30,20 @@ up_to_timeline() {
 
 # decide SELF WAITED NODE=STATE[:TIMELINE[:LSN]]...
 #
-# WAITED is for how many seconds the same nodes have not answered. The nodes come in the order of their ids, SELF among them;
-# of nodes without data, the first one is to make the cluster. Its own STATE is what its data are of:
+# WAITED is for how many seconds the same nodes have not answered. The nodes come in the order in which
+# they may lead (by priority, then by id), SELF among them; of nodes without data, the first one is to make the cluster.
+# Its own STATE is what its data are of:
 #
 #   empty     there are none, and never were
 #   broken    they were being made when the node stopped
-#   primary   a primary, standby   a standby
+#   primary   a primary, standby   a standby, barred   one that may never lead
 #
 # that of another node what it answers:
 #
 #   empty     it has no data either
 #   primary   it takes writes
 #   standby   it is in recovery, following somebody or waiting like this one
+#   barred    the same, and it may never lead
 #   witness   it has a database cluster of its own, and counts
 #   silent    no answer (silent:witness of a witness)
 #   away      it took its leave when it stopped, and does not count
@@ -64,7 +66,7 @@ up_to_timeline() {
 decide() {
     local self=$1 waited=$2 first=${3%%=*} node name state timeline lsn
     local own_state='' own_timeline=0 own_lsn=-1
-    local primary='' primary_timeline=0 data_at='' silent='' foreign='' refusing=''
+    local primary='' primary_timeline=0 data_at='' witness='' silent='' foreign='' refusing=''
     local best='' best_timeline=-1 best_lsn=-1 replaying=''
     local known=0 there=0 with_data=0 up_to_date=0
     shift 2
@@ -92,18 +94,23 @@ decide() {
                 ;;
         esac
         known=$((known + 1))
-        [[ $state == witness || $timeline == witness ]] || with_data=$((with_data + 1))
+        [[ $state == witness || $state == barred || $timeline == witness ]] || with_data=$((with_data + 1))
         case $state in
-            primary | standby)
-                there=$((there + 1)) up_to_date=$((up_to_date + 1))
+            primary | standby | barred)
+                there=$((there + 1))
                 [[ $name == "$self" ]] || data_at+=" $name"
+                if [[ $state == barred ]]; then
+                    continue
+                fi
+                up_to_date=$((up_to_date + 1))
                 if ((lsn < 0)); then
                     replaying+=" $name"
                 elif ((timeline > best_timeline || (timeline == best_timeline && lsn > best_lsn))); then
                     best=$name best_timeline=$timeline best_lsn=$lsn
                 fi
                 ;;
-            witness | left) there=$((there + 1)) ;;
+            left) there=$((there + 1)) ;;
+            witness) there=$((there + 1)) witness+=" $name" ;;
         esac
     done
 
@@ -117,6 +124,8 @@ decide() {
                 echo "wait - there are data on$refusing, where this node is refused"
             elif [[ $own_state == broken ]]; then
                 echo "wait - the data here were being copied; no node to copy them from answers"
+            elif [[ -n $witness ]]; then
+                echo "wait - of a cluster that there is, only$witness answers, which has no data"
             elif [[ -n $foreign ]]; then
                 echo "wait - another cluster answers at$foreign"
             elif [[ $first != "$self" ]]; then
@@ -137,7 +146,7 @@ decide() {
             else
                 echo "hold - $primary is primary on timeline $primary_timeline, older than $own_timeline here"
             fi
-        elif [[ $own_state == standby || $own_state == left || $own_state == back ]]; then
+        elif [[ $own_state != primary ]]; then
             echo "follow $primary it is the primary on timeline $primary_timeline"
         elif ((primary_timeline > own_timeline)); then
             echo "rejoin $primary it was promoted to timeline $primary_timeline; this node was primary on $own_timeline"
@@ -146,12 +155,14 @@ decide() {
         fi
     elif [[ $own_state == left || $own_state == back ]]; then
         echo "hold - there is no primary; this node took its leave, and the others may have gone on without it"
-    elif ((known == 1)); then
+    elif ((known == 1)) && [[ $own_state != barred ]]; then
         echo 'lead - it is the only node'
     elif ((own_lsn < 0)); then
         echo 'hold - no node answers as the primary; replaying what is here'
     elif ((there * 2 <= known)) && [[ ${ALONE:-} != allow ]]; then
         echo "hold - $there of $known nodes are there, which is no majority; no answer from$silent$foreign"
+    elif [[ -z $best$replaying ]]; then
+        echo 'hold - there is no primary, and no node is there that may lead'
     elif [[ -n $replaying ]]; then
         echo "hold - there is no primary; waiting until$replaying have replayed what they have"
     elif [[ ${SYNC_MODE:-} == quorum && ${ALONE:-} != allow ]] && ((up_to_date < with_data - with_data / 2)); then

@@ -11,7 +11,8 @@ ASK_TIMEOUT=1   # seconds for a node's answer; all are asked at once
 # startup process of a standby waits for one can tell whether it has replayed all that is there; no LSN before that.
 ASK="
     SELECT (SELECT system_identifier FROM pg_control_system()),
-           CASE WHEN NOT pg_is_in_recovery() THEN 'primary'
+           CASE WHEN current_setting('cluster_image.node_type', true) = 'witness' THEN 'witness'
+                WHEN NOT pg_is_in_recovery() THEN 'primary'
                 WHEN (pg_stat_file('../${LEFT##*/}', true)).size IS NULL THEN 'standby' ELSE 'left' END,
            (SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}\$'),
            CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text
@@ -51,20 +52,20 @@ ask_nodes() {
 
 # ---------------------------------------------------------------------------------------------- memory
 
-# What the node table said last: 'id name type there|away', one line each, in the order of ids. While PostgreSQL is down
-# nobody else can say who has to be asked, and who counts.
+# What the node table said last: 'id name type there|away priority', one line each, in the order in which they may lead.
+# While PostgreSQL is down nobody else can say who has to be asked, and who counts.
 remember_members() {
     local members
     members=$(local_psql -d repmgr -F ' ' 2>/dev/null -c "
         SELECT node_id, node_name, type,
-               CASE WHEN node_id IN (SELECT node_id FROM public.nodes_away) THEN 'away' ELSE 'there' END
-          FROM repmgr.nodes ORDER BY node_id") || return 0
+               CASE WHEN node_id IN (SELECT node_id FROM public.nodes_away) THEN 'away' ELSE 'there' END, priority
+          FROM repmgr.nodes ORDER BY priority DESC, node_id") || return 0
     if [[ -n $members && $members != "$(cat "$MEMBERS" 2>/dev/null)" ]]; then
         write_file "$MEMBERS" <<<"$members"
     fi
 }
 
-# known_members: the names, in the order of ids.
+# known_members: the names, in the order in which they may lead.
 known_members() {
     [[ -r $MEMBERS ]] || return 0
     awk '{ print $2 }' "$MEMBERS"
@@ -79,6 +80,12 @@ members_that_count() {
 is_member() {
     [[ -r $MEMBERS ]] &&
         awk -v name="$1" -v what="$2" '$2 == name && ($3 == what || $4 == what) { found = 1 } END { exit !found }' "$MEMBERS"
+}
+
+# is_barred NAME: whether it may never lead.
+is_barred() {
+    [[ -r $MEMBERS ]] &&
+        awk -v name="$1" '$2 == name && NF > 4 && $5 == 0 { found = 1 } END { exit !found }' "$MEMBERS"
 }
 
 # active_primary: as the node table here has it.
@@ -176,7 +183,9 @@ report() {
 # standing NAME STATE: the STATE of a node that answers. Who took its leave is as good as any other, unless the others can
 # acknowledge commits without it.
 standing() {
-    if [[ $2 == primary || ${SYNC_MODE:-} != quorum || ${ALONE:-} == allow ]]; then
+    if [[ $2 != primary ]] && is_barred "$1"; then
+        echo barred
+    elif [[ $2 == primary || ${SYNC_MODE:-} != quorum || ${ALONE:-} == allow ]]; then
         echo "${2/left/standby}"
     elif is_member "$1" away; then
         echo back

@@ -41,8 +41,12 @@ note_damage() {
     fi
 }
 
-# The identifier of the database cluster, or nothing.
+# The identifier of the database cluster, or nothing; a witness's is that of the one it votes in.
 system_identifier() {
+    if is_witness; then
+        cat "$WITNESS_OF" 2>/dev/null || true
+        return
+    fi
     [[ -e $UNFINISHED || ! -s $PGDATA/PG_VERSION ]] || pg_controldata -D "$PGDATA" | sed -n 's/^Database system identifier: *//p'
 }
 
@@ -56,6 +60,10 @@ own_timeline() {
 
 own_report() {
     local state lsn=''
+    if is_witness; then
+        echo witness
+        return
+    fi
     state=$(data_state)
     case $state in
         empty | broken) echo "$state" ;;
@@ -64,6 +72,8 @@ own_report() {
                 lsn=$(local_psql -d repmgr -F ' ' -c "$ASK" 2>/dev/null | cut -d' ' -f4) || lsn=''
             fi
             [[ $state != standby || ! -e $LEFT ]] || state=left
+            # A primary that is held has no place yet, and may be barred from its old one.
+            [[ -n $postgres_pid && ! -e $PGDATA/standby.signal ]] || ! is_barred "$node_name" || state=standby
             echo "$(standing "$node_name" "$state"):$(own_timeline):$lsn"
             ;;
     esac
@@ -178,6 +188,10 @@ gets_on() {
 # Asks, decides and acts until the node has its place: PostgreSQL runs, as the primary or following it.
 take_position() {
     local action target reason said='' silent was_silent='' since=$SECONDS
+    if is_witness; then
+        take_witness_place
+        return
+    fi
     while :; do
         survey
         silent=$(printf '%s\n' "${reports[@]}" | grep '=silent$' || true)

@@ -78,7 +78,7 @@ objection() {
         [[ $name != "$node_name" ]] || continue
         if [[ $state == primary && $timeline -ge $(own_timeline) ]]; then
             echo "$name is the primary"
-        elif [[ -n $seen && $seen != - && $seen != "$node_name" && " ${reports[*]}" != *" $seen=standby"* ]]; then
+        elif [[ -n $seen && $seen != - && $seen != "$node_name" && ! " ${reports[*]}" =~ " $seen="(standby|barred|left|back) ]]; then
             echo "$name still sees $seen"
         else
             continue
@@ -98,7 +98,7 @@ lack_of_promises() {
     local -a agreed=()
     promised=" $(who_said promises)"
     for node in "${reports[@]}"; do
-        [[ $node != *=standby* || $promised == *" ${node%%=*} "* ]] || node=${node%%=*}=silent
+        [[ $node != *=standby:* || $promised == *" ${node%%=*} "* ]] || node=${node%%=*}=silent
         agreed+=("$node")
     done
     answer=$(decide "$node_name" 0 "${agreed[@]}")

@@ -42,7 +42,7 @@ has_majority() {
         [[ $heard != *" ${node%%=*} "* ]] || node=heard=standby
         case ${node#*=} in
             away | back*) continue ;;
-            primary* | standby* | left* | witness*) there=$((there + 1)) ;;
+            primary* | standby* | barred* | left* | witness*) there=$((there + 1)) ;;
         esac
         known=$((known + 1))
     done
@@ -94,6 +94,7 @@ catch_up() {
 
 # Returns when the place has to be taken anew; says why in the log. With 1: PostgreSQL must end at once.
 watch() {
+    if is_witness; then watch_witness; fi
     [[ $healing == on ]] || exec sleep infinity
     local why now began state primary action reason alone_since='' alone_for no_primary_since='' stray_since='' told=''
     while :; do
@@ -160,7 +161,7 @@ watch() {
 # PostgreSQL ends before it is known whether it had to.
 end_when_thawed() {
     local before now nothing
-    [[ $healing == on ]] || exec sleep infinity
+    if [[ $healing == off ]] || is_witness; then exec sleep infinity; fi
     exec {nothing}<> <(:)
     read -r before _ </proc/uptime
     while :; do

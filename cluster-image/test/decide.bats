@@ -90,6 +90,30 @@ sees() {
     sees n2@10 n1=silent n2=standby:1:0/50 n3=silent n4=silent w=witness -- hold - '2 of 5'
 }
 
+@test "of two that have as much, the one with the higher priority leads: it comes first, whatever its id" {
+    sees n3 n3=standby:1:0/50 n1=standby:1:0/50 -- lead
+    sees n1 n3=standby:1:0/50 n1=standby:1:0/50 -- hold - 'n3 has the most'
+    sees n1 n3=standby:1:0/50 n1=standby:1:0/51 -- lead
+}
+
+@test "a barred node counts, but never leads, whatever it has" {
+    sees n1@10 n1=standby:1:0/50 n2=silent n3=barred:1:0/50 -- lead
+    sees n1 n1=standby:1:0/50 n3=barred:2:0/99 -- lead
+    sees n1 n1=standby:1:0/50 n3=barred:1 -- lead
+    sees n3@99 n1=standby:1:0/50 n3=barred:1:0/99 -- hold - 'n1 has the most'
+    sees n3@99 n1=silent n2=silent n3=barred:1:0/99 -- hold - '1 of 3'
+    sees n3@99 n1=silent n2=barred:1:0/9 n3=barred:1:0/99 -- hold - 'no node is there that may lead'
+    sees n3@99 n3=barred:1:0/99 -- hold - 'no node is there that may lead'
+    ALONE=allow sees n3@99 n1=silent n3=barred:1:0/99 -- hold - 'no node is there that may lead'
+}
+
+@test "a barred node follows, and replays first" {
+    sees n3 n1=primary:1 n3=barred:1 -- follow n1
+    sees n3 n1=primary:1 n3=barred:2 -- hold - 'older than 2 here'
+    sees n3 n1=standby:1 n3=barred:1 -- hold - 'replaying'
+    sees n3 n1=barred:1 n3=empty -- wait - 'data on n1'
+}
+
 @test "without a majority it waits, however long" {
     sees n1@999 n1=primary:1:0/60 n2=silent n3=silent -- hold - '1 of 3 nodes are there, which is no majority; no answer from n2 n3'
     sees n1@999 n1=primary:1:0/60 n2=silent -- hold - '1 of 2'
@@ -176,6 +200,11 @@ sees() {
 @test "no data, and refused: there is a cluster" {
     sees n1@99 n1=empty n2=refusing n3=silent -- wait - 'there are data on n2, where this node is refused'
     sees n1@99 n1=empty n2=refusing n3=primary:1 -- clone n3
+}
+
+@test "no data, but a witness: there is a cluster somewhere" {
+    sees n1@99 n1=empty w=witness -- wait - 'only w answers'
+    sees n1 n1=empty w=witness n2=primary:3 -- clone n2
 }
 
 @test "no data anywhere: the first one makes the cluster" {

@@ -94,6 +94,8 @@ test_settings() {
         "$(entrypoint REPMGR_PASSWORD=r POSTGRES_PASSWORD=p POSTGRES_USER=app POSTGRES_DB=shop -- "$settings")"
     check 'a standby needs only the password of repmgr' 'scram-sha-256|postgres|postgres|n1||r|' \
         "$(entrypoint REPMGR_PASSWORD=r PRIMARY_NAME=n1 -- "$settings")"
+    check 'a witness needs no more' 'scram-sha-256|postgres|postgres|||r|' \
+        "$(entrypoint NODE_TYPE=witness REPMGR_PASSWORD=r -- "$settings")"
     check 'trust needs no password' 'trust|postgres|postgres||||' \
         "$(entrypoint POSTGRES_HOST_AUTH_METHOD=trust -- "$settings")"
     check 'peers are separated by commas and spaces' 'trust|postgres|postgres||a b-1 c_2||' \
@@ -133,6 +135,12 @@ a node id with letters|POSTGRES_HOST_AUTH_METHOD=trust NODE_ID=1x|NODE_ID is '1x
 a node name with a quote|POSTGRES_HOST_AUTH_METHOD=trust NODE_NAME=a'b|NODE_NAME has 'a'b'
 a primary that is no name|POSTGRES_HOST_AUTH_METHOD=trust PRIMARY_NAME=a;b|PRIMARY_NAME has 'a;b'
 a peer that is no name|POSTGRES_HOST_AUTH_METHOD=trust PEERS=ok,-x|PEERS has '-x'
+an unknown type|POSTGRES_HOST_AUTH_METHOD=trust NODE_TYPE=arbiter|NODE_TYPE is 'arbiter'; allowed are data witness
+a priority below 0|POSTGRES_HOST_AUTH_METHOD=trust NODE_PRIORITY=-1|NODE_PRIORITY is '-1'; allowed is
+a priority with letters|POSTGRES_HOST_AUTH_METHOD=trust NODE_PRIORITY=high|NODE_PRIORITY is 'high'
+a priority that is too large|POSTGRES_HOST_AUTH_METHOD=trust NODE_PRIORITY=2147483648|NODE_PRIORITY is '2147483648'
+a priority that looks octal|POSTGRES_HOST_AUTH_METHOD=trust NODE_PRIORITY=010|NODE_PRIORITY is '010'
+a location with a quote|POSTGRES_HOST_AUTH_METHOD=trust NODE_LOCATION=a'b|NODE_LOCATION has 'a'b'
 healing by halves|POSTGRES_HOST_AUTH_METHOD=trust HEALING=maybe|HEALING is 'maybe'; allowed are on off
 a reserved user|POSTGRES_HOST_AUTH_METHOD=trust POSTGRES_USER=repmgr|POSTGRES_USER is 'repmgr'
 END
@@ -151,6 +159,31 @@ test_password_files() {
 
 test_node_ids() {
     check 'ids that are allowed' ok "$(entrypoint -- 'for id in "" 1 7 1000 2147483647; do check_node_id "$id"; done; echo ok')"
+}
+
+test_priorities() {
+    check 'priorities that are allowed' ok \
+        "$(entrypoint -- 'for p in "" 0 1 100 2147483647; do check_priority "$p"; done; echo ok')"
+    state
+    check_contains 'priority 0 makes no cluster' '[exit 1]' "$(entrypoint NODE_PRIORITY=0 -- 'task() { :; }; initialise')"
+    printf '1 n1 primary there 100\n2 n2 standby there 0\n3 n3 standby there\n' >"$WORK/state/members"
+    check 'who may never lead' 'n2' "$(entrypoint -- 'for n in n1 n2 n3 n4; do ! is_barred $n || echo $n; done')"
+}
+
+# The volume of a data node and that of a witness.
+test_volumes() {
+    state data
+    check_contains 'a witness on data' 'has a cluster'"'"'s data' \
+        "$(entrypoint NODE_TYPE=witness -- 'primary_name=n1 peers=; check_volume')"
+    check 'a data node on data' '' "$(entrypoint -- 'primary_name= peers=; check_volume')"
+    echo 7 >"$WORK/state/witness-of"
+    check_contains 'a data node on what a witness has' 'is a witness' "$(entrypoint -- 'primary_name=n1 peers=; check_volume')"
+    check 'a witness on what a witness has' '7 witness' "$(entrypoint NODE_TYPE=witness -- '
+        primary_name=n1 peers=; check_volume; echo "$(system_identifier) $(own_report)"')"
+    state
+    check_contains 'a witness of nobody' 'neither PRIMARY_NAME nor PEERS' \
+        "$(entrypoint NODE_TYPE=witness -- 'primary_name= peers=; check_volume')"
+    check 'a witness on nothing' '' "$(entrypoint NODE_TYPE=witness -- 'primary_name= peers=n1; check_volume')"
 }
 
 test_names() {
@@ -215,6 +248,11 @@ test_configuration() {
     check_contains 'name' $'\nnode_name=\'pg-3\'\n' "$conf"
     check_contains 'conninfo, without a password' \
         $'\nconninfo=\'host=pg-3 port=5432 user=repmgr dbname=repmgr connect_timeout=1\'\n' "$conf"
+    check_contains 'location and priority' $'\nlocation=\'default\'\npriority=100\n' "$conf"
+    check_contains 'location and priority, given' $'\nlocation=\'b\'\npriority=7\n' \
+        "$(entrypoint NODE_LOCATION=b NODE_PRIORITY=7 -- 'render_repmgr_conf 3 pg-3')"
+    check_lacks 'a data node is no witness' node_type "$(entrypoint -- render_postgresql_conf)"
+    check_contains 'a witness says so' "node_type = 'witness'" "$(entrypoint NODE_TYPE=witness -- render_postgresql_conf)"
     check_contains 'follow tells whom' 'standby follow -f /etc/repmgr.conf --upstream-node-id=%n' "$conf"
     check_lacks 'repmgr.conf knows no password' password "$conf"
 
@@ -271,6 +309,7 @@ nodes='ask_node() {
         knows) echo "7 standby 2 0/20 promoted n1 n2 promoted knows" ;;
         other) echo "8 primary 5 0/30 - other" ;;
         w) echo "9 primary 1 0/30 n1 n1 n2 w" ;;
+        unregistered) echo "9 witness 1 0/30 - n1 n2" ;;
         *) echo "! $1 does not answer" ;;
     esac
 }
@@ -295,6 +334,16 @@ test_survey() {
         "$(entrypoint -- "$nodes; peers=knows; see")"
     check 'whoever else does not count' 'n1=primary:1:0/10:- n2=standby:1:0/9 n3=silent' \
         "$(entrypoint -- "$nodes; peers='gone other'; see")"
+    check 'a witness that nobody has registered yet is nobody to copy from' \
+        'n1=primary:1:0/10:- n2=standby:1:0/9 n3=silent' "$(entrypoint -- "$nodes; peers=unregistered; see")"
+    check 'and nobody who has no data takes it for a primary' 'n1=primary:1:0/10:- n2=empty unregistered=witness:1:0/30:-' \
+        "$(entrypoint -- "$nodes; own_report() { echo empty; }; system_identifier() { :; }; rm \"\$MEMBERS\"
+            peers='unregistered n1'; see")"
+    printf '1 n1 primary there 0\n2 n2 standby there 0\n' >"$WORK/state/members"
+    check 'a standby of priority 0 is barred, a primary is one' 'n1=primary:1:0/10:- n2=standby:1:0/9' \
+        "$(entrypoint -- "$nodes; see")"
+    check 'seen from elsewhere' 'n1=standby:1:0/9 n2=barred:1:0/9:n1' \
+        "$(entrypoint -- "$nodes; node_name=n1; see")"
     printf '2 n2 standby there\n3 n3 standby away\n8 other standby there\n9 w witness there\n' >"$WORK/state/members"
     check 'away, foreign, witness' 'n2=standby:1:0/9 n3=away other=foreign w=witness:::n1 n1=primary:1:0/10:-' \
         "$(entrypoint -- "$nodes; see")"

@@ -46,6 +46,7 @@ steps_down() {
     has_majority n2 n1=primary:1 n2=silent n3=silent
     ! has_majority n2 n1=primary:1 n2=silent n3=silent n4=silent || return 1
     ! has_majority "" n1=primary:1 n2=foreign n3=foreign || return 1
+    has_majority "" n1=primary:1 n2=silent n3=barred:1
 }
 
 @test "two nodes, or what is left of three that took their leave, have none to lose" {

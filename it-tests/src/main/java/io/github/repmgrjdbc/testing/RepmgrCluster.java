@@ -86,6 +86,7 @@ public final class RepmgrCluster implements AutoCloseable {
   private final String repmgrPassword = randomHex(12);
   private final String image;
   private final boolean healing;
+  private final boolean witness;
   private final List<RepmgrNode> nodes = new CopyOnWriteArrayList<>();
   private final Thread shutdownHook = new Thread(this::close, "repmgr-cluster-shutdown");
 
@@ -98,9 +99,10 @@ public final class RepmgrCluster implements AutoCloseable {
 
   private volatile boolean closed;
 
-  private RepmgrCluster(String image, boolean healing) {
-    this.image = image;
-    this.healing = healing;
+  private RepmgrCluster(Builder builder) {
+    image = builder.image;
+    healing = builder.healing;
+    witness = builder.witness;
     name = "repmgr-" + randomHex(2);
     docker = DockerClientFactory.instance().client();
   }
@@ -201,10 +203,14 @@ public final class RepmgrCluster implements AutoCloseable {
 
   private Optional<RepmgrNode> findPrimary() {
     Map<Integer, RepmgrNode> byTimeline = new TreeMap<>(Comparator.reverseOrder());
-    for (RepmgrNode node : nodes) {
+    for (RepmgrNode node : dataNodes()) {
       timeline(node).filter(timeline -> timeline > 0).ifPresent(t -> byTimeline.put(t, node));
     }
     return byTimeline.values().stream().findFirst();
+  }
+
+  private List<RepmgrNode> dataNodes() {
+    return nodes.stream().filter(node -> !node.isWitness()).toList();
   }
 
   /** The timeline that a node writes, 0 if it is in recovery, empty if it does not answer. */
@@ -224,7 +230,7 @@ public final class RepmgrCluster implements AutoCloseable {
     RepmgrNode node;
     synchronized (lifecycle) {
       checkOpen();
-      node = createNode(number, primary().name());
+      node = createNode(number, primary().name(), false);
       nodes.add(node);
       node.startContainer();
     }
@@ -253,7 +259,7 @@ public final class RepmgrCluster implements AutoCloseable {
   public void rebuild() {
     synchronized (lifecycle) {
       checkOpen();
-      int count = nodes.size();
+      int count = dataNodes().size();
       atOnce(nodes, node -> removeContainer(node.containerId()));
       nodes.clear();
       createAndStart(count);
@@ -416,7 +422,10 @@ public final class RepmgrCluster implements AutoCloseable {
   private void createAndStart(int count) {
     for (int i = 1; i <= count; i++) {
       checkOpen();
-      nodes.add(createNode(i, i == 1 ? null : name + "-1"));
+      nodes.add(createNode(i, i == 1 ? null : name + "-1", false));
+    }
+    if (witness) {
+      nodes.add(createNode(count + 1, name + "-1", true));
     }
     atOnce(nodes, RepmgrNode::startContainer);
   }
@@ -426,14 +435,17 @@ public final class RepmgrCluster implements AutoCloseable {
     createApplication(primary());
   }
 
-  private RepmgrNode createNode(int number, @Nullable String primaryName) {
+  private RepmgrNode createNode(int number, @Nullable String primaryName, boolean isWitness) {
     String nodeName = name + "-" + number;
     List<String> environment = new ArrayList<>();
     environment.add("REPMGR_PASSWORD=" + repmgrPassword);
-    environment.add(
-        primaryName == null
-            ? "POSTGRES_PASSWORD=" + superuserPassword
-            : "PRIMARY_NAME=" + primaryName);
+    if (primaryName != null) {
+      environment.add("PRIMARY_NAME=" + primaryName);
+    }
+    if (primaryName == null || isWitness) {
+      environment.add("POSTGRES_PASSWORD=" + superuserPassword);
+    }
+    environment.add("NODE_TYPE=" + (isWitness ? "witness" : "data"));
     environment.add("HEALING=" + (healing ? "on" : "off"));
     CreateContainerCmd create =
         docker
@@ -443,7 +455,7 @@ public final class RepmgrCluster implements AutoCloseable {
             .withEnv(environment)
             .withHostConfig(
                 HostConfig.newHostConfig().withNetworkMode(name).withPublishAllPorts(true));
-    return new RepmgrNode(this, docker, nodeName, create.exec().getId());
+    return new RepmgrNode(this, docker, nodeName, create.exec().getId(), isWitness);
   }
 
   /** With Ryuk, Testcontainers' reaper, what a killed JVM leaves behind is removed as well. */
@@ -499,7 +511,7 @@ public final class RepmgrCluster implements AutoCloseable {
       throw new IllegalStateException("could not create the application's role and database", e);
     }
     String replayed = "SELECT pg_last_wal_replay_lsn() >= '%s'".formatted(lsn);
-    for (RepmgrNode node : nodes) {
+    for (RepmgrNode node : dataNodes()) {
       if (node != primary) {
         await(
             node.name() + " to know the application",
@@ -564,6 +576,7 @@ public final class RepmgrCluster implements AutoCloseable {
     private int nodes = 3;
     private String image = System.getProperty(IMAGE_PROPERTY, DEFAULT_IMAGE);
     private boolean healing = true;
+    private boolean witness;
 
     private Builder() {}
 
@@ -604,9 +617,15 @@ public final class RepmgrCluster implements AutoCloseable {
      *     within 120 s; nothing is left behind, and the message has the end of the nodes' logs
      */
     public RepmgrCluster start() {
-      RepmgrCluster cluster = new RepmgrCluster(image, healing);
+      RepmgrCluster cluster = new RepmgrCluster(this);
       cluster.start(this);
       return cluster;
+    }
+
+    /** Adds a node that only votes, after the others. */
+    public Builder witness() {
+      witness = true;
+      return this;
     }
   }
 }

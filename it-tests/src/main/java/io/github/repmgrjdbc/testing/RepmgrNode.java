@@ -40,17 +40,24 @@ public final class RepmgrNode {
   private final DockerClient docker;
   private final String name;
   private final String containerId;
+  private final boolean witness;
 
   /** A node that is down has neither; these are what it had last. */
   private volatile @Nullable HostAndPort lastAddress;
 
   private volatile @Nullable HostAndPort lastContainerAddress;
 
-  RepmgrNode(RepmgrCluster cluster, DockerClient docker, String name, String containerId) {
+  RepmgrNode(
+      RepmgrCluster cluster,
+      DockerClient docker,
+      String name,
+      String containerId,
+      boolean witness) {
     this.cluster = cluster;
     this.docker = docker;
     this.name = name;
     this.containerId = containerId;
+    this.witness = witness;
   }
 
   /**
@@ -78,6 +85,11 @@ public final class RepmgrNode {
   /** The container's name, which is also the node's name in {@code repmgr.nodes}. */
   public String name() {
     return name;
+  }
+
+  /** Whether the node only votes: it has none of the cluster's data. */
+  public boolean isWitness() {
+    return witness;
   }
 
   String containerId() {
