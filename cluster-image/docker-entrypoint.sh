@@ -20,6 +20,7 @@ repmgrd_pid=
 watch_pid=
 guard_pid=
 task_pid=
+http_pid=
 
 LIB_DIR=$(dirname "${BASH_SOURCE[0]}")/lib
 [[ -d $LIB_DIR ]] || LIB_DIR=/usr/local/lib/postgres-repmgr
@@ -74,10 +75,12 @@ read_settings() {
     primary_name=${PRIMARY_NAME:-}
     healing=${HEALING:-on}
     peers=$(split_names "${PEERS:-}")
+    http_port=${HTTP_PORT:-8008}
 
     check_auth_method "$auth_method"
     check_word HEALING "$healing" on off
     check_word ALONE "${ALONE:-}" '' allow
+    check_port HTTP_PORT "$http_port"
     check_node_id "${NODE_ID:-}"
     check_name NODE_NAME "${NODE_NAME:-}"
     check_name PRIMARY_NAME "$primary_name"
@@ -121,6 +124,12 @@ check_word() {
 check_node_id() {
     [[ -z $1 || ($1 =~ ^[1-9][0-9]{0,9}$ && $1 -le 2147483647) ]] ||
         die "NODE_ID is '$1'; allowed is a whole number from 1 to 2147483647, or nothing"
+}
+
+# check_port SETTING PORT: a port of our own, or none.
+check_port() {
+    [[ $2 == off || ($2 =~ ^(0|[1-9][0-9]{0,4})$ && $2 -le 65535 && $2 -ne 5432) ]] ||
+        die "$1 is '$2'; allowed are ports from 1 to 65535 but 5432, and 0 or off for none"
 }
 
 # check_name SETTING NAME: what is safe in a conninfo, in repmgr.conf and as a host name.
@@ -544,6 +553,22 @@ end_repmgrd() {
     fi
 }
 
+# The HTTP endpoint: socat runs `health --http` for each request, at most 32 at a time, each for 5 s at most. It is started
+# again whenever it ends.
+serve_http() {
+    local socat_pid=''
+    [[ $http_port != 0 && $http_port != off ]] || return 0
+    trap 'kill "$socat_pid" 2>/dev/null || true; exit 0' TERM
+    while :; do
+        socat -d0 "TCP-LISTEN:$http_port,fork,reuseaddr,max-children=32,backlog=64" \
+            EXEC:'timeout 5 health --http' </dev/null &
+        socat_pid=$!
+        wait "$socat_pid" || true
+        log "the HTTP endpoint at port $http_port has ended; starting it again in a second"
+        sleep 1
+    done
+}
+
 # On every way out: repmgrd first, so that it does not act upon what follows, then PostgreSQL.
 stop_children() {
     trap '' TERM INT
@@ -557,6 +582,9 @@ stop_children() {
         take_leave
         stop_postgres
     fi
+    if [[ -n $http_pid ]]; then
+        kill "$http_pid" 2>/dev/null || true
+    fi
 }
 
 # For a script that another process runs while the entrypoint watches over PostgreSQL.
@@ -564,6 +592,7 @@ beside_the_entrypoint() {
     export HOME=$STATE_DIR
     peers=$(split_names "${PEERS:-}")
     primary_name=${PRIMARY_NAME:-}
+    http_port=${HTTP_PORT:-8008}
     node_name=$(remembered node_name)
     postgres_pid=$(head -n 1 "$PGDATA/postmaster.pid")
 }
@@ -590,6 +619,8 @@ _main() {
     node_name=$(derive_node_name)
     check_name 'the host name' "$node_name"
     log "this is $node_name"
+    serve_http &
+    http_pid=$!
 
     node_id=$(remembered node_id)
     if [[ -n $node_id ]]; then

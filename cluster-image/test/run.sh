@@ -133,6 +133,9 @@ a node id with letters|POSTGRES_HOST_AUTH_METHOD=trust NODE_ID=1x|NODE_ID is '1x
 a node name with a quote|POSTGRES_HOST_AUTH_METHOD=trust NODE_NAME=a'b|NODE_NAME has 'a'b'
 a primary that is no name|POSTGRES_HOST_AUTH_METHOD=trust PRIMARY_NAME=a;b|PRIMARY_NAME has 'a;b'
 a peer that is no name|POSTGRES_HOST_AUTH_METHOD=trust PEERS=ok,-x|PEERS has '-x'
+a port that is none|POSTGRES_HOST_AUTH_METHOD=trust HTTP_PORT=http|HTTP_PORT is 'http'; allowed are ports
+a port that is too large|POSTGRES_HOST_AUTH_METHOD=trust HTTP_PORT=65536|HTTP_PORT is '65536'
+PostgreSQL's own port|POSTGRES_HOST_AUTH_METHOD=trust HTTP_PORT=5432|HTTP_PORT is '5432'
 healing by halves|POSTGRES_HOST_AUTH_METHOD=trust HEALING=maybe|HEALING is 'maybe'; allowed are on off
 a reserved user|POSTGRES_HOST_AUTH_METHOD=trust POSTGRES_USER=repmgr|POSTGRES_USER is 'repmgr'
 END
@@ -300,6 +303,23 @@ test_survey() {
         "$(entrypoint -- "$nodes; see")"
 }
 
+test_empty_nodes() {
+    state
+    local empty='http_port=8008
+        psql() { echo "psql: error: connection to server at \"n1\" (10.0.0.1), port 5432 failed: Connection refused"; return 2; }
+        timeout() { shift; if [[ $1 == psql ]]; then "$@"; else echo "$body"; fi; }'
+    check 'a node that says that it is empty' '- empty' "$(entrypoint -- "$empty; body='{\"state\":\"empty\",\"role\":null}'; ask_node n1")"
+    check_contains 'nothing else is believed' 'Connection refused' \
+        "$(entrypoint -- "$empty; body='{\"state\":\"running\",\"role\":\"primary\"}'; ask_node n1")"
+    check_contains 'nor is anybody asked without an endpoint' 'Connection refused' \
+        "$(entrypoint -- "$empty; http_port=off; body='{\"state\":\"empty\",'; ask_node n1")"
+    check_contains 'nor if PostgreSQL has answered' '! FATAL' "$(entrypoint -- "$empty
+        psql() { echo FATAL; return 2; }; body='{\"state\":\"empty\",'; ask_node n1")"
+    check 'as decide wants it' 'empty' "$(entrypoint -- 'report n1 "- empty" 7')"
+    echo '1 n1 standby away' >"$WORK/state/members"
+    check 'who is away stays away' 'away' "$(entrypoint -- 'report n1 "- empty" 7')"
+}
+
 test_founders() {
     check 'alone' 'n2' "$(entrypoint -- 'node_name=n2 primary_name= peers=; read -r x <<<"$(founders)"; echo "$x"')"
     check 'the primary first' 'n9 n1 n2' "$(entrypoint -- 'node_name=n2 primary_name=n9 peers="n1 n9"; founders')"
@@ -371,7 +391,7 @@ test_starting_the_engine() {
 test_shellcheck() {
     local script output
     local -a scripts
-    mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$IMAGE_DIR/promote" "$HERE"/*.sh "$HERE"/*.bats "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify \
+    mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$IMAGE_DIR/health" "$IMAGE_DIR/promote" "$HERE"/*.sh "$HERE"/*.bats "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify \
         "$IMAGE_DIR"/../driver/src/test/*.sh 2>/dev/null)
     if ! command -v bats >/dev/null; then
         check 'bats is installed' yes no
