@@ -7,8 +7,6 @@ setup() {
     export PGDATA=$BATS_TEST_TMPDIR/state/data
     mkdir -p "$PGDATA"
     source "$BATS_TEST_DIRNAME/../health"
-    set +e
-    trap - ERR
 }
 
 # is QUESTION yes|no [WORDS]: with what the variables say.
@@ -29,6 +27,7 @@ refuses() {
 
 running() {
     state=running role=$1 streams=${2:-f} lag=${3:-} registered=t repmgrd=t
+    node_name=n1 node_id=1 timeline=1 lsn=0/5 upstream='' paused=f system=7
 }
 
 @test "a primary" {
@@ -111,7 +110,8 @@ running() {
 answers() {
     local line
     look() { running primary; }
-    line=$(printf '%b' "$1" | serve_request | head -n 1)
+    line=$(serve_request < <(printf '%b' "$1"))
+    line=${line%%$'\r'*}
     [[ $line == "HTTP/1.1 $2"* ]] || { printf '%s: %s\n' "${1:0:60}" "$line" && return 1; }
 }
 
