@@ -9,6 +9,7 @@ set -Eeuo pipefail
 STATE_DIR=${PGDATA%/*}                    # the volume: data directory, repmgr.conf, .pgpass
 SHARE_DIR=/usr/local/share/postgres-repmgr
 REPMGR_CONF=$STATE_DIR/repmgr.conf        # /etc/repmgr.conf is a link to it; also the memory of the node's id
+NODE_CONF=$STATE_DIR/node.conf            # PostgreSQL's settings that are this node's own
 UNFINISHED=$STATE_DIR/unfinished          # exists while the data directory is being made; says by what
 WAS_PRIMARY=$STATE_DIR/was-primary        # exists while the data of a primary are held as a standby's
 STEPPING_DOWN=$STATE_DIR/stepping-down    # exists while PostgreSQL is being ended in order to take its place anew
@@ -21,6 +22,7 @@ watch_pid=
 guard_pid=
 task_pid=
 http_pid=
+formatters=()
 
 LIB_DIR=$(dirname "${BASH_SOURCE[0]}")/lib
 [[ -d $LIB_DIR ]] || LIB_DIR=/usr/local/lib/postgres-repmgr
@@ -36,12 +38,56 @@ source "$LIB_DIR/promote.sh"
 source "$LIB_DIR/watch.sh"
 
 log() {
-    printf '%(%F %T)T [node] %s\n' -1 "$*" >&2
+    log_as INFO "$*"
 }
 
 die() {
-    log "ERROR: $*"
+    log_as ERROR "$*"
     exit 1
+}
+
+# log_as LEVEL TEXT: to where the log was before a formatter came between, so that nothing said in the end is lost.
+log_as() {
+    local now=$EPOCHREALTIME
+    TZ=UTC printf '%(%F %T)T.%s UTC [node] %s: %s\n' "${now%.*}" "${now:(-6):3}" "$1" "${2//$'\n'/ }" >&"${log_fd:-2}"
+}
+
+# The lines of SOURCE, from standard input, in the log's format.
+format_log() {
+    exec perl "$LIB_DIR/format-log.pl" "$1" >&"${log_fd:-1}"
+}
+
+# What is not in the log's format by itself is brought into it.
+open_log() {
+    exec {log_fd}>&1
+    exec > >(format_log node) 2>&1
+    formatters=($!)
+}
+
+# The formatters end with what they read from; they get a second for the last lines.
+close_log() {
+    local tries
+    [[ -n ${log_fd:-} ]] || return 0
+    exec >&"$log_fd" 2>&1
+    for ((tries = 50; tries > 0; tries--)); do
+        kill -0 "${formatters[@]}" 2>/dev/null || return 0
+        sleep 0.02
+    done
+}
+
+# launch SOURCE COMMAND...: starts it in the background, with a formatter for what it says. $! is the command.
+launch() {
+    local pid fd
+    local -a old=("${formatters[@]}")
+    formatters=()
+    for pid in "${old[@]}"; do
+        if kill -0 "$pid" 2>/dev/null; then formatters+=("$pid"); fi
+    done
+    exec {fd}> >(format_log "$1")
+    formatters+=($!)
+    "${@:2}" >&"$fd" 2>&1 {fd}>&- &
+    # Only what the command is holds it, so that the formatter ends with it.
+    exec {fd}>&-
 }
 
 # ---------------------------------------------------------------------------------------------- settings
@@ -303,6 +349,24 @@ wal_retrieve_retry_interval = '500ms'   # a standby is back soon after its upstr
 END
 }
 
+# What is this node's own, and not the cluster's: beside the data directory, where no copy of the primary's overwrites it.
+# PostgreSQL finds it by a line in postgresql.conf, whoever starts it.
+render_node_conf() {
+    cat <<END
+# Written by the entrypoint at every start.
+log_destination = 'stderr'
+logging_collector = off
+log_timezone = 'UTC'
+log_line_prefix = '%m [postgres] '
+END
+}
+
+write_node_conf() {
+    local line="include_if_exists = '$NODE_CONF'"
+    render_node_conf | write_file "$NODE_CONF"
+    grep -qxF "$line" "$PGDATA/postgresql.conf" || printf '%s\n' "$line" >>"$PGDATA/postgresql.conf"
+}
+
 # render_pg_hba METHOD
 #
 # Through the local socket the operating system's user postgres is the role postgres, without a password.
@@ -333,7 +397,7 @@ initialise() {
     node_id=${NODE_ID:-1}
     write_repmgr_conf
     task initdb --pgdata="$PGDATA" --username=postgres --data-checksums --encoding=UTF8 --locale=C.UTF-8 \
-        --auth-local=peer --auth-host=scram-sha-256 >/dev/null
+        --auth-local=peer --auth-host=scram-sha-256 --no-instructions
     render_postgresql_conf >>"$PGDATA/postgresql.conf"
     render_pg_hba "$auth_method" | write_file "$PGDATA/pg_hba.conf"
     start_postgres -c listen_addresses=
@@ -364,7 +428,7 @@ write_repmgr_conf() {
 # Runs a command in the background and waits for it: a signal is then dealt with at once, not after the command.
 task() {
     local status=0
-    "$@" &
+    launch "$1" "$@"
     task_pid=$!
     wait "$task_pid" || status=$?
     task_pid=
@@ -377,7 +441,8 @@ local_psql() {
 
 # launch_postgres [OPTION...]
 launch_postgres() {
-    postgres -D "$PGDATA" "$@" &
+    write_node_conf
+    launch postgres postgres -D "$PGDATA" "$@"
     postgres_pid=$!
 }
 
@@ -466,7 +531,7 @@ ensure_registered() {
     fi
     if ! is_registered "$role"; then
         log "registering node $node_id as a $role"
-        repmgr -f "$REPMGR_CONF" --log-level=ERROR "$role" register --force >&2 || return 1
+        repmgr -f "$REPMGR_CONF" --log-level=ERROR "$role" register --force > >(format_log repmgr) 2>&1 || return 1
         for ((tries = 100; tries > 0; tries--)); do
             is_registered "$role" && return
             sleep "$POLL"
@@ -478,14 +543,16 @@ ensure_registered() {
 
 # start_repmgrd DELAY
 start_repmgrd() {
-    {
-        sleep "$1"
-        ensure_registered || exit 1
-        log "node $node_id is registered, starting repmgrd"
-        exec repmgrd -f "$REPMGR_CONF" --no-pid-file --daemonize=false
-    } &
+    launch repmgrd become_repmgrd "$1"
     repmgrd_pid=$!
     repmgrd_since=$SECONDS
+}
+
+become_repmgrd() {
+    sleep "$1"
+    ensure_registered || exit 1
+    log "node $node_id is registered, starting repmgrd"
+    exec repmgrd -f "$REPMGR_CONF" --no-pid-file --daemonize=false
 }
 
 # next_delay DELAY RAN: how long to wait before repmgrd is started again, having run RAN seconds after DELAY:
@@ -585,6 +652,7 @@ stop_children() {
     if [[ -n $http_pid ]]; then
         kill "$http_pid" 2>/dev/null || true
     fi
+    close_log
 }
 
 # For a script that another process runs while the entrypoint watches over PostgreSQL.
@@ -603,7 +671,8 @@ _main() {
         exec "$@"
     fi
 
-    trap 'log "failed at line $LINENO: $BASH_COMMAND"' ERR
+    exec 2>&1
+    trap 'log_as ERROR "failed at line $LINENO: $BASH_COMMAND"' ERR
     read_settings "$@"
     if [[ $EUID == 0 ]]; then
         own_directories
@@ -611,6 +680,7 @@ _main() {
     fi
     export HOME=$STATE_DIR
     cd "$STATE_DIR"
+    open_log
     trap 'log "stopping"; exit 0' TERM INT
     trap stop_children EXIT
 

@@ -64,5 +64,5 @@ promote() {
         ((SECONDS <= end)) || break
         sleep 0.2
     done
-    repmgr -f "$REPMGR_CONF" --log-level=WARNING standby promote >&2
+    repmgr -f "$REPMGR_CONF" --log-level=WARNING standby promote > >(format_log repmgr) 2>&1
 }

@@ -326,6 +326,32 @@ test_founders() {
     check 'else by name' ' n1 n2 n3' "$(entrypoint -- 'node_name=n2 primary_name= peers="n3 n1"; founders')"
 }
 
+# What the log has, without the time.
+formatted() {
+    printf '%s\n' "$1" | perl "$IMAGE_DIR/lib/format-log.pl" "$2" | sed -E 's/^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}\.[0-9]{3} UTC //'
+}
+
+test_log() {
+    local line='2026-11-25 14:26:04.123 UTC [node] INFO: as it is'
+    check 'what has the format passes' "$line" "$(perl "$IMAGE_DIR/lib/format-log.pl" x <<<"$line")"
+    check "repmgrd's lines" '[repmgrd] NOTICE: this' "$(formatted '[2026-11-25 14:00:00] [NOTICE] this' repmgrd)"
+    check "repmgr's lines" '[repmgr] WARNING: this' "$(formatted 'WARNING: this' repmgr)"
+    check "the tools' lines" '[pg_rewind] ERROR: this' "$(formatted 'pg_rewind: error: this' pg_rewind)"
+    check 'lines without anything' '[initdb] INFO: this' "$(formatted 'this' initdb)"
+    check 'PostgreSQL before it has its configuration' '2026-11-25 14:26:04.123 UTC [postgres] FATAL: no' \
+        "$(perl "$IMAGE_DIR/lib/format-log.pl" postgres <<<'2026-11-25 14:26:04.123 GMT [12] FATAL:  no')"
+    check 'a line that goes on' '[postgres] STATEMENT: two' "$(printf '2026-11-25 14:26:04.123 UTC [postgres] STATEMENT:  one\n\ttwo\n\n' |
+        perl "$IMAGE_DIR/lib/format-log.pl" postgres | tail -n 1 | cut -d' ' -f4-)"
+    local time='[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}\.[0-9]{3}'
+    line=$(entrypoint -- 'die $'"'a\\nb'")
+    check 'an own line, which is one' yes "$([[ $line =~ ^$time\ UTC\ \[node\]\ ERROR:\ a\ b$'\n' ]] && echo yes || echo "$line")"
+    check 'the last lines of what was launched are waited for' 'x:last end' "$(entrypoint -- '
+        format_log() { sleep 0.3; sed "s/^/$1:/" >&$log_fd; }
+        open_log; launch x echo last; wait $!; close_log; echo end' | tr '\n' ' ' | sed 's/ $//')"
+    check "a tool's next lines" '[pg_rewind] INFO: next' "$(formatted 'pg_rewind: next' pg_rewind)"
+    check 'a status is that of the command' 3 "$(entrypoint -- 'open_log; s=0; task bash -c "exit 3" || s=$?; echo $s >&$log_fd')"
+}
+
 test_back_off() {
     check 'delays: growing and bounded' '1 2 4 5 5' "$(entrypoint -- '
         d=0; for i in 1 2 3 4 5; do d=$(next_delay $d 1); printf "%s " "$d"; done' | sed 's/ $//')"
