@@ -9,7 +9,10 @@ set -Eeuo pipefail
 STATE_DIR=${PGDATA%/*}                    # the volume: data directory, repmgr.conf, .pgpass
 SHARE_DIR=/usr/local/share/postgres-repmgr
 REPMGR_CONF=$STATE_DIR/repmgr.conf        # /etc/repmgr.conf is a link to it; also the memory of the node's id
+HOOKS_DIR=/docker-entrypoint-events.d     # programs that are told of repmgr's events
+TLS_DIR=$STATE_DIR/tls                    # key and certificates, as postgres may read them; without TLS it is not there
 NODE_CONF=$STATE_DIR/node.conf            # PostgreSQL's settings that are this node's own
+NODE_HBA=$STATE_DIR/pg_hba.conf           # the same of who may connect; with TLS only
 UNFINISHED=$STATE_DIR/unfinished          # exists while the data directory is being made; says by what
 WAS_PRIMARY=$STATE_DIR/was-primary        # exists while the data of a primary are held as a standby's
 STEPPING_DOWN=$STATE_DIR/stepping-down    # exists while PostgreSQL is being ended in order to take its place anew
@@ -122,11 +125,14 @@ read_settings() {
     healing=${HEALING:-on}
     peers=$(split_names "${PEERS:-}")
     http_port=${HTTP_PORT:-8008}
+    tls_clients=${TLS_CLIENTS:-}
 
     check_auth_method "$auth_method"
     check_word HEALING "$healing" on off
     check_word ALONE "${ALONE:-}" '' allow
     check_port HTTP_PORT "$http_port"
+    check_word TLS_CLIENTS "$tls_clients" '' require
+    check_tls
     check_node_id "${NODE_ID:-}"
     check_name NODE_NAME "${NODE_NAME:-}"
     check_name PRIMARY_NAME "$primary_name"
@@ -178,6 +184,16 @@ check_port() {
         die "$1 is '$2'; allowed are ports from 1 to 65535 but 5432, and 0 or off for none"
 }
 
+check_tls() {
+    if [[ -n ${TLS_CERT_FILE:-} && -n ${TLS_KEY_FILE:-} ]]; then
+        return
+    elif [[ -n ${TLS_CERT_FILE:-}${TLS_KEY_FILE:-} ]]; then
+        die 'TLS needs both TLS_CERT_FILE and TLS_KEY_FILE; only one of them is set'
+    elif [[ -n ${TLS_CA_FILE:-}$tls_clients ]]; then
+        die 'TLS_CA_FILE and TLS_CLIENTS mean nothing without TLS_CERT_FILE and TLS_KEY_FILE'
+    fi
+}
+
 # check_name SETTING NAME: what is safe in a conninfo, in repmgr.conf and as a host name.
 check_name() {
     [[ -z $2 || $2 =~ ^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$ ]] ||
@@ -215,6 +231,44 @@ own_directories() {
         log "making $PGDATA the property of postgres"
         chown -R postgres:postgres "$PGDATA"
     fi
+}
+
+# Root may be the only one who can read them; PostgreSQL wants a key that is its own, and nobody else's. Each start takes them
+# anew.
+install_tls() {
+    if [[ -z ${TLS_CERT_FILE:-} ]]; then
+        rm -rf "$TLS_DIR"
+        return
+    fi
+    local -a owner=()
+    [[ $EUID != 0 ]] || owner=(-o postgres -g postgres)
+    install -d "${owner[@]}" -m 0700 "$TLS_DIR"
+    install_tls_file TLS_KEY_FILE server.key
+    install_tls_file TLS_CERT_FILE server.crt
+    if [[ -n ${TLS_CA_FILE:-} ]]; then install_tls_file TLS_CA_FILE ca.crt; else rm -f "$TLS_DIR/ca.crt"; fi
+
+    local key certificate
+    key=$(openssl pkey -in "$TLS_DIR/server.key" -passin pass: -pubout 2>/dev/null) ||
+        die "TLS_KEY_FILE names '$TLS_KEY_FILE', which is no key, or one that needs a passphrase"
+    certificate=$(openssl x509 -in "$TLS_DIR/server.crt" -noout -pubkey 2>/dev/null) ||
+        die "TLS_CERT_FILE names '$TLS_CERT_FILE', which is no certificate"
+    [[ $key == "$certificate" ]] || die 'the key of TLS_KEY_FILE is not that of the certificate in TLS_CERT_FILE'
+}
+
+# install_tls_file SETTING NAME
+install_tls_file() {
+    [[ -r ${!1} && -s ${!1} ]] || die "$1 names '${!1}', which is not there, empty, or cannot be read"
+    install "${owner[@]}" -m 0600 "${!1}" "$TLS_DIR/$2"
+}
+
+# Says what the others will find wrong with the certificate, but starts: they may be told something else.
+check_certificate() {
+    local why
+    [[ -e $TLS_DIR/ca.crt ]] || return 0
+    why=$(openssl verify -CAfile "$TLS_DIR/ca.crt" -untrusted "$TLS_DIR/server.crt" "$TLS_DIR/server.crt" 2>&1) ||
+        log_as WARNING "the others will not trust this node's certificate: ${why#*: }"
+    openssl x509 -in "$TLS_DIR/server.crt" -noout -checkhost "$node_name" | grep -q 'does match' ||
+        log_as WARNING "the others will not trust this node's certificate: it is not for the name $node_name"
 }
 
 # The passwords go through a pipe: they are in the environment of no process that lives on but the init.
@@ -305,7 +359,16 @@ write_passfile() {
 }
 
 conninfo() {
-    printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=1' "$1"
+    printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=1%s' "$1" "$(tls_conninfo)"
+}
+
+# What makes the nodes talk to each other by TLS only.
+tls_conninfo() {
+    if [[ -e $TLS_DIR/ca.crt ]]; then
+        printf ' sslmode=verify-full sslrootcert=%s' "$TLS_DIR/ca.crt"
+    elif [[ -e $TLS_DIR/server.crt ]]; then
+        printf ' sslmode=require'
+    fi
 }
 
 # render_repmgr_conf ID NAME
@@ -328,6 +391,17 @@ reconnect_attempts=1
 reconnect_interval=1
 
 log_level=INFO
+END
+    render_event_command
+}
+
+# repmgr puts the details between an event's quotes as they are but for double quotes, and hands all that to a shell. In a
+# here-document no shell looks at them; nobody can know what ends it.
+render_event_command() {
+    local end=END_$SRANDOM
+    [[ -d $HOOKS_DIR ]] || return 0
+    cat <<END
+event_notification_command='/usr/local/bin/events %n %e %s "%t" <<"$end"\\n%d\\n$end\\n'
 END
 }
 
@@ -359,10 +433,31 @@ logging_collector = off
 log_timezone = 'UTC'
 log_line_prefix = '%m [postgres] '
 END
+    [[ -e $TLS_DIR/server.crt ]] || return 0
+    cat <<END
+ssl = on
+ssl_cert_file = '$TLS_DIR/server.crt'
+ssl_key_file = '$TLS_DIR/server.key'
+hba_file = '$NODE_HBA'
+END
+}
+
+# render_tls_hba CLIENTS: goes before all that is in the data directory.
+render_tls_hba() {
+    local who=repmgr
+    [[ $1 != require ]] || who=all
+    cat <<END
+# Written by the entrypoint at every start: these two lines, and what is in the data directory's pg_hba.conf.
+hostnossl all         $who all reject
+hostnossl replication $who all reject
+END
 }
 
 write_node_conf() {
     local line="include_if_exists = '$NODE_CONF'"
+    if [[ -e $TLS_DIR/server.crt ]]; then
+        { render_tls_hba "$tls_clients" && cat "$PGDATA/pg_hba.conf"; } | write_file "$NODE_HBA"
+    fi
     render_node_conf | write_file "$NODE_CONF"
     grep -qxF "$line" "$PGDATA/postgresql.conf" || printf '%s\n' "$line" >>"$PGDATA/postgresql.conf"
 }
@@ -676,8 +771,10 @@ _main() {
     read_settings "$@"
     if [[ $EUID == 0 ]]; then
         own_directories
+        install_tls
         continue_as_postgres
     fi
+    [[ ${1:-} == --passwords-on-fd-3 ]] || install_tls
     export HOME=$STATE_DIR
     cd "$STATE_DIR"
     open_log
@@ -689,6 +786,7 @@ _main() {
     node_name=$(derive_node_name)
     check_name 'the host name' "$node_name"
     log "this is $node_name"
+    check_certificate
     serve_http &
     http_pid=$!
 

@@ -136,6 +136,11 @@ a peer that is no name|POSTGRES_HOST_AUTH_METHOD=trust PEERS=ok,-x|PEERS has '-x
 a port that is none|POSTGRES_HOST_AUTH_METHOD=trust HTTP_PORT=http|HTTP_PORT is 'http'; allowed are ports
 a port that is too large|POSTGRES_HOST_AUTH_METHOD=trust HTTP_PORT=65536|HTTP_PORT is '65536'
 PostgreSQL's own port|POSTGRES_HOST_AUTH_METHOD=trust HTTP_PORT=5432|HTTP_PORT is '5432'
+a certificate without a key|POSTGRES_HOST_AUTH_METHOD=trust TLS_CERT_FILE=/c|needs both TLS_CERT_FILE and TLS_KEY_FILE
+a key without a certificate|POSTGRES_HOST_AUTH_METHOD=trust TLS_KEY_FILE=/k TLS_CA_FILE=/a|needs both TLS_CERT_FILE and TLS_KEY_FILE
+a CA alone|POSTGRES_HOST_AUTH_METHOD=trust TLS_CA_FILE=/a|mean nothing without TLS_CERT_FILE
+clients that must use a TLS that is not there|POSTGRES_HOST_AUTH_METHOD=trust TLS_CLIENTS=require|mean nothing without
+clients that maybe must|POSTGRES_HOST_AUTH_METHOD=trust TLS_CLIENTS=maybe|TLS_CLIENTS is 'maybe'
 healing by halves|POSTGRES_HOST_AUTH_METHOD=trust HEALING=maybe|HEALING is 'maybe'; allowed are on off
 a reserved user|POSTGRES_HOST_AUTH_METHOD=trust POSTGRES_USER=repmgr|POSTGRES_USER is 'repmgr'
 END
@@ -226,6 +231,52 @@ test_configuration() {
     check 'scram: the network' 2 "$(grep -c '^host .* all  *scram-sha-256$' <<<"$hba")"
     check 'postgres comes in by the socket' 1 "$(grep -c '^local all  *postgres  *peer$' <<<"$hba")"
     check 'trust: the network' 2 "$(entrypoint -- 'render_pg_hba trust' | grep -c '^host .* all  *trust$')"
+}
+
+# There need be no user postgres here.
+install='install() { local -a a=(); while (($#)); do case $1 in -o | -g) shift ;; *) a+=("$1") ;; esac; shift; done; command install "${a[@]}"; }'
+
+test_tls() {
+    local name files="TLS_CERT_FILE=$WORK/crt TLS_KEY_FILE=$WORK/key"
+    state
+    for name in '' 2; do
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=n1 -addext subjectAltName=DNS:n1 \
+            -keyout "$WORK/key$name" -out "$WORK/crt$name" 2>/dev/null
+    done
+    check 'without TLS' '' "$(entrypoint -- tls_conninfo)"
+    # shellcheck disable=SC2086 # several variables
+    check 'without a CA' ' sslmode=require' "$(entrypoint $files -- "$install; install_tls; tls_conninfo")"
+    # shellcheck disable=SC2086
+    check 'with one' " sslmode=verify-full sslrootcert=$WORK/state/tls/ca.crt" \
+        "$(entrypoint $files "TLS_CA_FILE=$WORK/crt" -- "$install; install_tls; tls_conninfo")"
+    check 'the key is for its owner alone' '700 600' "$(stat -c %a "$WORK/state/tls" "$WORK/state/tls/server.key" | tr '\n' ' ' | sed 's/ $//')"
+    check_contains 'the upstream is spoken to by TLS' "connect_timeout=2 sslmode=verify-full" "$(mkdir -p "$WORK/state/data"
+        touch "$WORK/state/data/postgresql.auto.conf"
+        entrypoint -- 'node_name=n1; set_upstream n2; cat "$PGDATA/postgresql.auto.conf"')"
+    check_contains 'PostgreSQL has it' "ssl_key_file = '$WORK/state/tls/server.key'" "$(entrypoint -- render_node_conf)"
+    check 'a good certificate' '' "$(entrypoint -- 'node_name=n1; check_certificate')"
+    check_contains "another node's" 'it is not for the name n2' "$(entrypoint -- 'node_name=n2; check_certificate')"
+    # shellcheck disable=SC2086
+    check_contains 'one of another CA' 'will not trust' \
+        "$(entrypoint $files "TLS_CA_FILE=$WORK/crt2" -- "$install; install_tls; node_name=n1; check_certificate")"
+    # shellcheck disable=SC2086
+    check_contains 'no CA any more' ' sslmode=require' "$(entrypoint $files -- "$install; install_tls; tls_conninfo")"
+    check_contains "another's key" 'is not that of the certificate' \
+        "$(entrypoint "TLS_CERT_FILE=$WORK/crt" "TLS_KEY_FILE=$WORK/key2" -- "$install; install_tls")"
+    check_contains 'a key that is none' 'is no key' \
+        "$(entrypoint "TLS_CERT_FILE=$WORK/crt" "TLS_KEY_FILE=$WORK/crt" -- "$install; install_tls")"
+    check_contains 'a file that is not there' "TLS_CERT_FILE names '/nonesuch'" \
+        "$(entrypoint TLS_CERT_FILE=/nonesuch "TLS_KEY_FILE=$WORK/key" -- "$install; install_tls")"
+    check 'no TLS any more' '' "$(entrypoint -- 'install_tls; tls_conninfo')"
+    check 'nodes talk by TLS' 2 "$(entrypoint -- 'render_tls_hba ""' | grep -cE '^hostnossl (all|replication) +repmgr all reject$')"
+    check 'all do' 2 "$(entrypoint -- 'render_tls_hba require' | grep -cE '^hostnossl (all|replication) +all all reject$')"
+}
+
+test_node_conf() {
+    state data
+    echo "port = 5432" >"$WORK/state/data/postgresql.conf"
+    check 'the line is there once, after two starts' 1 "$(entrypoint -- 'write_node_conf; write_node_conf
+        grep -c "^include_if_exists = .$STATE_DIR/node.conf.$" "$PGDATA/postgresql.conf"')"
 }
 
 test_data_state() {
@@ -417,7 +468,7 @@ test_starting_the_engine() {
 test_shellcheck() {
     local script output
     local -a scripts
-    mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$IMAGE_DIR/health" "$IMAGE_DIR/promote" "$HERE"/*.sh "$HERE"/*.bats "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify \
+    mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$IMAGE_DIR/events" "$IMAGE_DIR/health" "$IMAGE_DIR/promote" "$HERE"/*.sh "$HERE"/*.bats "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify \
         "$IMAGE_DIR"/../driver/src/test/*.sh 2>/dev/null)
     if ! command -v bats >/dev/null; then
         check 'bats is installed' yes no
