@@ -418,6 +418,22 @@ test_sql() {
         "$(entrypoint -- "sql_role app SUPERUSER \"x'%s\\\\\"")"
 }
 
+# What the image is made of is also what its label is made from, and what the jar has.
+test_files_of_the_image() {
+    local file pom hashed
+    hashed=$(grep 'sha256sum Dockerfile' "$IMAGE_DIR/provision.sh")
+    [[ -e $IMAGE_DIR/pom.xml ]] || return 0
+    pom=$(<"$IMAGE_DIR/pom.xml")
+    for file in $(sed -n 's/^COPY \(.*\) [^ ]*$/\1/p' "$IMAGE_DIR/Dockerfile"); do
+        check_contains "$file is part of the label" " ${file%/}" "$hashed"
+        case $file in
+            *.sh) check_contains "$file is in the jar" '<include>*.sh</include>' "$pom" ;;
+            */) check_contains "$file is in the jar" "<include>$file**</include>" "$pom" ;;
+            *) check_contains "$file is in the jar" "<include>$file</include>" "$pom" ;;
+        esac
+    done
+}
+
 test_provision() {
     check 'a suite, slim' trixie "$(provision -- 'suite_of debian:trixie-slim')"
     check 'a suite' bookworm "$(provision -- 'suite_of debian:bookworm')"
