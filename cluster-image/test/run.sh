@@ -247,13 +247,13 @@ test_tls() {
     # shellcheck disable=SC2086 # several variables
     check 'without a CA' ' sslmode=require' "$(entrypoint $files -- "$install; install_tls; tls_conninfo")"
     # shellcheck disable=SC2086
-    check 'with one' " sslmode=verify-full sslrootcert=$WORK/state/tls/ca.crt" \
+    check 'with one' " sslmode=verify-full sslrootcert=$WORK/state/node-tls/ca.crt" \
         "$(entrypoint $files "TLS_CA_FILE=$WORK/crt" -- "$install; install_tls; tls_conninfo")"
-    check 'the key is for its owner alone' '700 600' "$(stat -c %a "$WORK/state/tls" "$WORK/state/tls/server.key" | tr '\n' ' ' | sed 's/ $//')"
+    check 'the key is for its owner alone' '700 600' "$(stat -c %a "$WORK/state/node-tls" "$WORK/state/node-tls/server.key" | tr '\n' ' ' | sed 's/ $//')"
     check_contains 'the upstream is spoken to by TLS' "connect_timeout=2 sslmode=verify-full" "$(mkdir -p "$WORK/state/data"
         touch "$WORK/state/data/postgresql.auto.conf"
         entrypoint -- 'node_name=n1; set_upstream n2; cat "$PGDATA/postgresql.auto.conf"')"
-    check_contains 'PostgreSQL has it' "ssl_key_file = '$WORK/state/tls/server.key'" "$(entrypoint -- render_node_conf)"
+    check_contains 'PostgreSQL has it' "ssl_key_file = '$WORK/state/node-tls/server.key'" "$(entrypoint -- render_node_conf)"
     check 'a good certificate' '' "$(entrypoint -- 'node_name=n1; check_certificate')"
     check_contains "another node's" 'it is not for the name n2' "$(entrypoint -- 'node_name=n2; check_certificate')"
     # shellcheck disable=SC2086
@@ -382,6 +382,7 @@ formatted() {
     printf '%s\n' "$1" | perl "$IMAGE_DIR/lib/format-log.pl" "$2" | sed -E 's/^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}\.[0-9]{3} UTC //'
 }
 
+# shellcheck disable=SC2016
 test_log() {
     local line='2026-11-25 14:26:04.123 UTC [node] INFO: as it is'
     check 'what has the format passes' "$line" "$(perl "$IMAGE_DIR/lib/format-log.pl" x <<<"$line")"
@@ -420,18 +421,17 @@ test_sql() {
 
 # What the image is made of is also what its label is made from, and what the jar has.
 test_files_of_the_image() {
-    local file pom hashed
-    hashed=$(grep 'sha256sum Dockerfile' "$IMAGE_DIR/provision.sh")
+    local file pattern pom hashed
     [[ -e $IMAGE_DIR/pom.xml ]] || return 0
+    hashed=$(grep 'sha256sum Dockerfile' "$IMAGE_DIR/provision.sh")
     pom=$(<"$IMAGE_DIR/pom.xml")
-    for file in $(sed -n 's/^COPY \(.*\) [^ ]*$/\1/p' "$IMAGE_DIR/Dockerfile"); do
+    while read -r file; do
         check_contains "$file is part of the label" " ${file%/}" "$hashed"
-        case $file in
-            *.sh) check_contains "$file is in the jar" '<include>*.sh</include>' "$pom" ;;
-            */) check_contains "$file is in the jar" "<include>$file**</include>" "$pom" ;;
-            *) check_contains "$file is in the jar" "<include>$file</include>" "$pom" ;;
-        esac
-    done
+        pattern=$file
+        [[ $file != */ ]] || pattern="$file**"
+        [[ $pom != *"<include>*.${file##*.}</include>"* ]] || pattern="*.${file##*.}"
+        check_contains "$file is in the jar" "<include>$pattern</include>" "$pom"
+    done < <(sed -n 's/^COPY \(.*\) [^ ]*$/\1/p' "$IMAGE_DIR/Dockerfile" | tr ' ' '\n')
 }
 
 test_provision() {

@@ -3,6 +3,7 @@ package io.github.repmgrjdbc.testing;
 import com.github.dockerjava.api.DockerClient;
 import com.github.dockerjava.api.command.CreateContainerCmd;
 import com.github.dockerjava.api.exception.NotFoundException;
+import com.github.dockerjava.api.model.Bind;
 import com.github.dockerjava.api.model.Container;
 import com.github.dockerjava.api.model.HostConfig;
 import io.github.repmgrjdbc.HostAndPort;
@@ -98,9 +99,14 @@ public final class RepmgrCluster implements AutoCloseable {
 
   private volatile boolean closed;
 
-  private RepmgrCluster(String image, boolean healing) {
-    this.image = image;
-    this.healing = healing;
+  private final Map<String, String> environment;
+  private final Map<String, Path> mounts;
+
+  private RepmgrCluster(Builder builder) {
+    image = builder.image;
+    healing = builder.healing;
+    environment = Map.copyOf(builder.environment);
+    mounts = Map.copyOf(builder.mounts);
     name = "repmgr-" + randomHex(2);
     docker = DockerClientFactory.instance().client();
   }
@@ -435,6 +441,7 @@ public final class RepmgrCluster implements AutoCloseable {
             ? "POSTGRES_PASSWORD=" + superuserPassword
             : "PRIMARY_NAME=" + primaryName);
     environment.add("HEALING=" + (healing ? "on" : "off"));
+    this.environment.forEach((variable, value) -> environment.add(variable + "=" + value));
     CreateContainerCmd create =
         docker
             .createContainerCmd(image)
@@ -442,7 +449,15 @@ public final class RepmgrCluster implements AutoCloseable {
             .withLabels(labels())
             .withEnv(environment)
             .withHostConfig(
-                HostConfig.newHostConfig().withNetworkMode(name).withPublishAllPorts(true));
+                HostConfig.newHostConfig()
+                    .withNetworkMode(name)
+                    .withPublishAllPorts(true)
+                    .withBinds(
+                        mounts.entrySet().stream()
+                            .map(
+                                mount ->
+                                    Bind.parse(mount.getValue() + ":" + mount.getKey() + ":ro"))
+                            .toList()));
     return new RepmgrNode(this, docker, nodeName, create.exec().getId());
   }
 
@@ -564,6 +579,8 @@ public final class RepmgrCluster implements AutoCloseable {
     private int nodes = 3;
     private String image = System.getProperty(IMAGE_PROPERTY, DEFAULT_IMAGE);
     private boolean healing = true;
+    private final Map<String, String> environment = new TreeMap<>();
+    private final Map<String, Path> mounts = new TreeMap<>();
 
     private Builder() {}
 
@@ -596,6 +613,18 @@ public final class RepmgrCluster implements AutoCloseable {
       return this;
     }
 
+    /** Gives all nodes an environment variable more. */
+    public Builder environment(String name, String value) {
+      environment.put(name, value);
+      return this;
+    }
+
+    /** Mounts a directory of the engine's host into all nodes, which can only read it. */
+    public Builder mount(Path directory, String target) {
+      mounts.put(target, directory.toAbsolutePath());
+      return this;
+    }
+
     /**
      * Starts all nodes at once and returns when each is registered and runs, and the application's
      * role and database are there on all of them.
@@ -604,7 +633,7 @@ public final class RepmgrCluster implements AutoCloseable {
      *     within 120 s; nothing is left behind, and the message has the end of the nodes' logs
      */
     public RepmgrCluster start() {
-      RepmgrCluster cluster = new RepmgrCluster(image, healing);
+      RepmgrCluster cluster = new RepmgrCluster(this);
       cluster.start(this);
       return cluster;
     }
