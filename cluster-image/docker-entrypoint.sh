@@ -55,9 +55,10 @@ log_as() {
     TZ=UTC printf '%(%F %T)T.%s UTC [node] %s: %s\n' "${now%.*}" "${now:(-6):3}" "$1" "${2//$'\n'/ }" >&"${log_fd:-2}"
 }
 
-# The lines of SOURCE, from standard input, in the log's format.
+# The lines of SOURCE, from standard input, in the log's format. To standard error where there is no log: of what repmgrd starts,
+# standard output leads nowhere.
 format_log() {
-    exec perl "$LIB_DIR/format-log.pl" "$1" >&"${log_fd:-1}"
+    exec perl "$LIB_DIR/format-log.pl" "$1" >&"${log_fd:-2}"
 }
 
 # What is not in the log's format by itself is brought into it.
