@@ -71,7 +71,7 @@ END
     hook 10-fails 'exit 3'
     hook 20-hangs 'sleep 30'
     hook 30-next 'echo "says so"; touch "$SEEN"'
-    _events 7 x 1 t </dev/null >log 2>&1
+    _events 7 x 1 t </dev/null >/dev/null 2>log    # as repmgrd has it
     wait
     for _ in {1..50}; do ! grep -q 'says so' log || break; sleep 0.1; done
     cat log
