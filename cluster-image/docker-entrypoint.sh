@@ -9,6 +9,10 @@ set -Eeuo pipefail
 STATE_DIR=${PGDATA%/*}                    # the volume: data directory, repmgr.conf, .pgpass
 SHARE_DIR=/usr/local/share/postgres-repmgr
 REPMGR_CONF=$STATE_DIR/repmgr.conf        # /etc/repmgr.conf is a link to it; also the memory of the node's id
+HOOKS_DIR=/docker-entrypoint-events.d     # programs that are told of repmgr's events
+TLS_DIR=$STATE_DIR/node-tls               # key and certificates, as postgres may read them; without TLS it is not there
+NODE_CONF=$STATE_DIR/conf.d/node.conf     # PostgreSQL's settings that are this node's own
+NODE_HBA=$STATE_DIR/pg_hba.conf           # the same of who may connect; with TLS only
 UNFINISHED=$STATE_DIR/unfinished          # exists while the data directory is being made; says by what
 WAS_PRIMARY=$STATE_DIR/was-primary        # exists while the data of a primary are held as a standby's
 STEPPING_DOWN=$STATE_DIR/stepping-down    # exists while PostgreSQL is being ended in order to take its place anew
@@ -22,6 +26,8 @@ repmgrd_pid=
 watch_pid=
 guard_pid=
 task_pid=
+http_pid=
+formatters=()
 
 LIB_DIR=$(dirname "${BASH_SOURCE[0]}")/lib
 [[ -d $LIB_DIR ]] || LIB_DIR=/usr/local/lib/postgres-repmgr
@@ -43,12 +49,57 @@ source "$LIB_DIR/watch.sh"
 source "$LIB_DIR/witness.sh"
 
 log() {
-    printf '%(%F %T)T [node] %s\n' -1 "$*" >&2
+    log_as INFO "$*"
 }
 
 die() {
-    log "ERROR: $*"
+    log_as ERROR "$*"
     exit 1
+}
+
+# log_as LEVEL TEXT: to where the log was before a formatter came between, so that nothing said in the end is lost.
+log_as() {
+    local now=$EPOCHREALTIME
+    TZ=UTC printf '%(%F %T)T.%s UTC [node] %s: %s\n' "${now%.*}" "${now:(-6):3}" "$1" "${2//$'\n'/ }" >&"${log_fd:-2}"
+}
+
+# The lines of SOURCE, from standard input, in the log's format. To standard error where there is no log: of what repmgrd starts,
+# standard output leads nowhere.
+format_log() {
+    exec perl "$LIB_DIR/format-log.pl" "$1" >&"${log_fd:-2}"
+}
+
+# What is not in the log's format by itself is brought into it.
+open_log() {
+    exec {log_fd}>&1
+    exec > >(format_log node) 2>&1
+    formatters=($!)
+}
+
+# The formatters end with what they read from; they get a second for the last lines.
+close_log() {
+    local tries
+    [[ -n ${log_fd:-} ]] || return 0
+    exec >&"$log_fd" 2>&1
+    for ((tries = 50; tries > 0; tries--)); do
+        kill -0 "${formatters[@]}" 2>/dev/null || return 0
+        sleep 0.02
+    done
+}
+
+# launch SOURCE COMMAND...: starts it in the background, with a formatter for what it says. $! is the command.
+launch() {
+    local pid fd
+    local -a old=("${formatters[@]}")
+    formatters=()
+    for pid in "${old[@]}"; do
+        if kill -0 "$pid" 2>/dev/null; then formatters+=("$pid"); fi
+    done
+    exec {fd}> >(format_log "$1")
+    formatters+=($!)
+    "${@:2}" >&"$fd" 2>&1 {fd}>&- &
+    # Only what the command is holds it, so that the formatter ends with it.
+    exec {fd}>&-
 }
 
 # ---------------------------------------------------------------------------------------------- settings
@@ -82,12 +133,17 @@ read_settings() {
     primary_name=${PRIMARY_NAME:-}
     healing=${HEALING:-on}
     peers=$(split_names "${PEERS:-}")
+    http_port=${HTTP_PORT:-8008}
+    tls_clients=${TLS_CLIENTS:-}
 
     check_auth_method "$auth_method"
     check_word HEALING "$healing" on off
     check_word ALONE "${ALONE:-}" '' allow
     check_word SYNC_MODE "${SYNC_MODE:-}" '' quorum
     check_word NODE_TYPE "${NODE_TYPE:-data}" data witness
+    check_port HTTP_PORT "$http_port"
+    check_word TLS_CLIENTS "$tls_clients" '' require
+    check_tls
     check_node_id "${NODE_ID:-}"
     check_priority "${NODE_PRIORITY:-}"
     check_name NODE_LOCATION "${NODE_LOCATION:-}"
@@ -140,6 +196,22 @@ check_priority() {
         die "NODE_PRIORITY is '$1'; allowed is a whole number from 0 (never the primary) to 2147483647, or nothing"
 }
 
+# check_port SETTING PORT: a port of our own, or none.
+check_port() {
+    [[ $2 == off || ($2 =~ ^(0|[1-9][0-9]{0,4})$ && $2 -le 65535 && $2 -ne 5432) ]] ||
+        die "$1 is '$2'; allowed are ports from 1 to 65535 but 5432, and 0 or off for none"
+}
+
+check_tls() {
+    if [[ -n ${TLS_CERT_FILE:-} && -n ${TLS_KEY_FILE:-} ]]; then
+        return
+    elif [[ -n ${TLS_CERT_FILE:-}${TLS_KEY_FILE:-} ]]; then
+        die 'TLS needs both TLS_CERT_FILE and TLS_KEY_FILE; only one of them is set'
+    elif [[ -n ${TLS_CA_FILE:-}$tls_clients ]]; then
+        die 'TLS_CA_FILE and TLS_CLIENTS mean nothing without TLS_CERT_FILE and TLS_KEY_FILE'
+    fi
+}
+
 # check_name SETTING NAME: what is safe in a conninfo, in repmgr.conf and as a host name.
 check_name() {
     [[ -z $2 || $2 =~ ^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$ ]] ||
@@ -178,6 +250,44 @@ own_directories() {
         log "making $PGDATA the property of postgres"
         chown -R postgres:postgres "$PGDATA"
     fi
+}
+
+# Root may be the only one who can read them; PostgreSQL wants a key that is its own, and nobody else's. Each start takes them
+# anew.
+install_tls() {
+    if [[ -z ${TLS_CERT_FILE:-} ]]; then
+        rm -rf "$TLS_DIR"
+        return
+    fi
+    local -a owner=()
+    [[ $EUID != 0 ]] || owner=(-o postgres -g postgres)
+    install -d "${owner[@]}" -m 0700 "$TLS_DIR"
+    install_tls_file TLS_KEY_FILE server.key
+    install_tls_file TLS_CERT_FILE server.crt
+    if [[ -n ${TLS_CA_FILE:-} ]]; then install_tls_file TLS_CA_FILE ca.crt; else rm -f "$TLS_DIR/ca.crt"; fi
+
+    local key certificate
+    key=$(openssl pkey -in "$TLS_DIR/server.key" -passin pass: -pubout 2>/dev/null) ||
+        die "TLS_KEY_FILE names '$TLS_KEY_FILE', which is no key, or one that needs a passphrase"
+    certificate=$(openssl x509 -in "$TLS_DIR/server.crt" -noout -pubkey 2>/dev/null) ||
+        die "TLS_CERT_FILE names '$TLS_CERT_FILE', which is no certificate"
+    [[ $key == "$certificate" ]] || die 'the key of TLS_KEY_FILE is not that of the certificate in TLS_CERT_FILE'
+}
+
+# install_tls_file SETTING NAME
+install_tls_file() {
+    [[ -r ${!1} && -s ${!1} ]] || die "$1 names '${!1}', which is not there, empty, or cannot be read"
+    install "${owner[@]}" -m 0600 "${!1}" "$TLS_DIR/$2"
+}
+
+# Says what the others will find wrong with the certificate, but starts: they may be told something else.
+check_certificate() {
+    local why
+    [[ -e $TLS_DIR/ca.crt ]] || return 0
+    why=$(openssl verify -CAfile "$TLS_DIR/ca.crt" -untrusted "$TLS_DIR/server.crt" "$TLS_DIR/server.crt" 2>&1) ||
+        log_as WARNING "the others will not trust this node's certificate: ${why#*: }"
+    openssl x509 -in "$TLS_DIR/server.crt" -noout -checkhost "$node_name" | grep -q 'does match' ||
+        log_as WARNING "the others will not trust this node's certificate: it is not for the name $node_name"
 }
 
 # The passwords go through a pipe: they are in the environment of no process that lives on but the init.
@@ -268,7 +378,16 @@ write_passfile() {
 }
 
 conninfo() {
-    printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=1' "$1"
+    printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=1%s' "$1" "$(tls_conninfo)"
+}
+
+# What makes the nodes talk to each other by TLS only.
+tls_conninfo() {
+    if [[ -e $TLS_DIR/ca.crt ]]; then
+        printf ' sslmode=verify-full sslrootcert=%s' "$TLS_DIR/ca.crt"
+    elif [[ -e $TLS_DIR/server.crt ]]; then
+        printf ' sslmode=require'
+    fi
 }
 
 # render_repmgr_conf ID NAME
@@ -294,6 +413,17 @@ reconnect_interval=1
 
 log_level=INFO
 END
+    render_event_command
+}
+
+# repmgr puts the details between an event's quotes as they are but for double quotes, and hands all that to a shell. In a
+# here-document no shell looks at them; nobody can know what ends it.
+render_event_command() {
+    local end=END_$SRANDOM
+    [[ -d $HOOKS_DIR ]] || return 0
+    cat <<END
+event_notification_command='/usr/local/bin/events %n %e %s "%t" <<"$end"\\n%d\\n$end\\n'
+END
 }
 
 # These go into the data directory, not on the command line: clones take them over, and repmgr and pg_rewind, which
@@ -316,6 +446,43 @@ include_dir = '../conf.d'               # what is this node's own, and not for c
 END
     # By this the others tell a witness from a primary, also one that is not registered.
     if is_witness; then echo "cluster_image.node_type = 'witness'"; fi
+}
+
+# What is this node's own, and not the cluster's: beside the data directory, where no copy of the primary's overwrites it.
+# PostgreSQL finds it by a line in postgresql.conf (include_dir), whoever starts it.
+render_node_conf() {
+    cat <<END
+# Written by the entrypoint at every start.
+log_destination = 'stderr'
+logging_collector = off
+log_timezone = 'UTC'
+log_line_prefix = '%m [postgres] '
+END
+    [[ -e $TLS_DIR/server.crt ]] || return 0
+    cat <<END
+ssl = on
+ssl_cert_file = '$TLS_DIR/server.crt'
+ssl_key_file = '$TLS_DIR/server.key'
+hba_file = '$NODE_HBA'
+END
+}
+
+# render_tls_hba CLIENTS: goes before all that is in the data directory.
+render_tls_hba() {
+    local who=repmgr
+    [[ $1 != require ]] || who=all
+    cat <<END
+# Written by the entrypoint at every start: these two lines, and what is in the data directory's pg_hba.conf.
+hostnossl all         $who all reject
+hostnossl replication $who all reject
+END
+}
+
+write_node_conf() {
+    if [[ -e $TLS_DIR/server.crt ]]; then
+        { render_tls_hba "$tls_clients" && cat "$PGDATA/pg_hba.conf"; } | write_file "$NODE_HBA"
+    fi
+    render_node_conf | write_file "$NODE_CONF"
 }
 
 # render_pg_hba METHOD
@@ -352,7 +519,7 @@ initialise() {
     : "${node_id:=${NODE_ID:-1}}"
     write_repmgr_conf
     task initdb --pgdata="$PGDATA" --username=postgres --data-checksums --encoding=UTF8 --locale=C.UTF-8 \
-        --auth-local=peer --auth-host=scram-sha-256 >/dev/null
+        --auth-local=peer --auth-host=scram-sha-256 --no-instructions
     render_postgresql_conf >>"$PGDATA/postgresql.conf"
     render_pg_hba "$auth_method" | write_file "$PGDATA/pg_hba.conf"
     start_postgres -c listen_addresses=
@@ -383,7 +550,7 @@ write_repmgr_conf() {
 # Runs a command in the background and waits for it: a signal is then dealt with at once, not after the command.
 task() {
     local status=0
-    "$@" &
+    launch "$1" "$@"
     task_pid=$!
     wait "$task_pid" || status=$?
     task_pid=
@@ -396,7 +563,8 @@ local_psql() {
 
 # launch_postgres [OPTION...]
 launch_postgres() {
-    postgres -D "$PGDATA" "$@" &
+    write_node_conf
+    launch postgres postgres -D "$PGDATA" "$@"
     postgres_pid=$!
 }
 
@@ -490,7 +658,7 @@ ensure_registered() {
     [[ -e $PGDATA/standby.signal ]] || role=primary
     if ! is_registered "$role"; then
         log "registering node $node_id as a $role"
-        repmgr -f "$REPMGR_CONF" --log-level=ERROR "$role" register --force >&2 || return 1
+        repmgr -f "$REPMGR_CONF" --log-level=ERROR "$role" register --force > >(format_log repmgr) 2>&1 || return 1
         for ((tries = 100; tries > 0; tries--)); do
             is_registered "$role" && return
             sleep "$POLL"
@@ -502,14 +670,16 @@ ensure_registered() {
 
 # start_repmgrd DELAY
 start_repmgrd() {
-    {
-        sleep "$1"
-        ensure_registered || exit 1
-        log "node $node_id is registered, starting repmgrd"
-        exec repmgrd -f "$REPMGR_CONF" --no-pid-file --daemonize=false
-    } &
+    launch repmgrd become_repmgrd "$1"
     repmgrd_pid=$!
     repmgrd_since=$SECONDS
+}
+
+become_repmgrd() {
+    sleep "$1"
+    ensure_registered || exit 1
+    log "node $node_id is registered, starting repmgrd"
+    exec repmgrd -f "$REPMGR_CONF" --no-pid-file --daemonize=false
 }
 
 # next_delay DELAY RAN: how long to wait before repmgrd is started again, having run RAN seconds after DELAY:
@@ -577,6 +747,22 @@ end_repmgrd() {
     fi
 }
 
+# The HTTP endpoint: socat runs `health --http` for each request, at most 32 at a time, each for 5 s at most. It is started
+# again whenever it ends.
+serve_http() {
+    local socat_pid=''
+    [[ $http_port != 0 && $http_port != off ]] || return 0
+    trap 'kill "$socat_pid" 2>/dev/null || true; exit 0' TERM
+    while :; do
+        socat -d0 "TCP-LISTEN:$http_port,fork,reuseaddr,max-children=32,backlog=64" \
+            EXEC:'timeout 5 health --http' </dev/null &
+        socat_pid=$!
+        wait "$socat_pid" || true
+        log "the HTTP endpoint at port $http_port has ended; starting it again in a second"
+        sleep 1
+    done
+}
+
 # On every way out: repmgrd first, so that it does not act upon what follows, then PostgreSQL.
 stop_children() {
     trap '' TERM INT
@@ -589,6 +775,10 @@ stop_children() {
         remember_members
         leave
     fi
+    if [[ -n $http_pid ]]; then
+        kill "$http_pid" 2>/dev/null || true
+    fi
+    close_log
 }
 
 # For a script that another process runs while the entrypoint watches over PostgreSQL.
@@ -596,6 +786,7 @@ beside_the_entrypoint() {
     export HOME=$STATE_DIR
     peers=$(split_names "${PEERS:-}")
     primary_name=${PRIMARY_NAME:-}
+    http_port=${HTTP_PORT:-8008}
     node_name=$(remembered node_name)
     node_id=$(remembered node_id)
     postgres_pid=$(head -n 1 "$PGDATA/postmaster.pid")
@@ -607,14 +798,18 @@ _main() {
         exec "$@"
     fi
 
-    trap 'log "failed at line $LINENO: $BASH_COMMAND"' ERR
+    exec 2>&1
+    trap 'log_as ERROR "failed at line $LINENO: $BASH_COMMAND"' ERR
     read_settings "$@"
     if [[ $EUID == 0 ]]; then
         own_directories
+        install_tls
         continue_as_postgres
     fi
+    [[ ${1:-} == --passwords-on-fd-3 ]] || install_tls
     export HOME=$STATE_DIR
     cd "$STATE_DIR"
+    open_log
     trap 'log "stopping"; exit 0' TERM INT
     trap stop_children EXIT
 
@@ -624,6 +819,9 @@ _main() {
     node_name=$(derive_node_name)
     check_name 'the host name' "$node_name"
     log "this is $node_name"
+    check_certificate
+    serve_http &
+    http_pid=$!
 
     node_id=$(remembered node_id)
     if [[ -n $node_id ]]; then

@@ -171,7 +171,7 @@ bootstrap_image() (
 sources_hash() {
     {
         docker image inspect --format '{{.Id}}' "$BASE_IMAGE"
-        (cd "$IMAGE_DIR" && sha256sum Dockerfile docker-entrypoint.sh healthcheck.sh promote metadata.sql witness-roles.sql lib/*)
+        (cd "$IMAGE_DIR" && sha256sum Dockerfile docker-entrypoint.sh events health promote metadata.sql witness-roles.sql lib/*)
     } | sha256sum | cut -c 1-16
 }
 

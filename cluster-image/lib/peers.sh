@@ -29,10 +29,21 @@ ask_node() {
     local answer
     if answer=$(timeout "$ASK_TIMEOUT" psql -XAtqw -F ' ' "$(conninfo "$1")" -c "$ASK" 2>&1); then
         printf '%s\n' "$answer"
+    elif [[ $answer == *'Connection refused'* ]] && has_no_data "$1"; then
+        echo '- empty'
     else
         answer=${answer#psql: error: }
         printf '! %s\n' "${answer%%$'\n'*}"
     fi
+}
+
+# has_no_data HOST: whether its HTTP endpoint says that it has none. Nothing else is believed that comes without a password.
+has_no_data() {
+    [[ $http_port != 0 && $http_port != off ]] || return 1
+    # shellcheck disable=SC2016 # the inner shell's
+    timeout "$ASK_TIMEOUT" bash -c '
+        exec 3<>"/dev/tcp/$1/$2" && printf "GET /state HTTP/1.0\r\n\r\n" >&3 && head -c 4096 <&3' - "$1" "$http_port" 2>/dev/null |
+        grep -q '^{"state":"empty",'
 }
 
 # ask_nodes HOST...: sets answers[HOST] of each; all are asked side by side.
@@ -171,6 +182,9 @@ report() {
         echo refusing
     elif [[ $2 == '!'* ]]; then
         if is_member "$1" away; then echo away; elif is_member "$1" witness; then echo silent:witness; else echo silent; fi
+    elif [[ $state == empty ]]; then
+        # Who took its leave and came back without its data does not count any more than before.
+        if is_member "$1" away; then echo away; else echo empty; fi
     elif is_member "$1" witness; then
         echo "witness:::$seen"
     elif [[ -n $3 && $system != "$3" ]]; then

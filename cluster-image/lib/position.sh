@@ -82,7 +82,7 @@ own_report() {
 # set_upstream HOST: whom PostgreSQL streams from when it starts next; nobody, if HOST is empty. The last line counts.
 set_upstream() {
     local file=$PGDATA/postgresql.auto.conf value=''
-    [[ -z $1 ]] || value="host=$1 port=5432 user=repmgr application_name=$node_name connect_timeout=1"
+    [[ -z $1 ]] || value="host=$1 port=5432 user=repmgr application_name=$node_name connect_timeout=1$(tls_conninfo)"
     {
         grep -v '^primary_conninfo *=' "$file" || true
         printf "primary_conninfo = '%s'\n" "$value"
@@ -161,7 +161,7 @@ clone() {
     reserve_node_id "$1" || return 1
     write_repmgr_conf
     log "cloning from $1 as node $node_id"
-    task repmgr -f "$REPMGR_CONF" -h "$1" -U repmgr -d repmgr \
+    task repmgr -f "$REPMGR_CONF" -d "$(conninfo "$1")" \
         --log-level=WARNING standby clone --fast-checkpoint >&2 || return 1
     finish_data
     touch "$LEFT"

@@ -152,5 +152,5 @@ promote() {
         fi
     fi
     prepare_to_lead || return 1
-    repmgr -f "$REPMGR_CONF" --log-level=WARNING standby promote >&2
+    repmgr -f "$REPMGR_CONF" --log-level=WARNING standby promote > >(format_log repmgr) 2>&1
 }

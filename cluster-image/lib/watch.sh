@@ -79,7 +79,7 @@ turn_to() {
     local id
     id=$(awk -v name="$1" '$2 == name { print $1 }' "$MEMBERS")
     log "no WAL comes from $1, though it is primary; following it"
-    timeout 5 repmgr -f "$REPMGR_CONF" --log-level=WARNING standby follow --upstream-node-id="$id" >&2
+    timeout 5 repmgr -f "$REPMGR_CONF" --log-level=WARNING standby follow --upstream-node-id="$id" > >(format_log repmgr) 2>&1
 }
 
 # catch_up PRIMARY: this node took its leave; once it is counted again, and has all that was there then, nothing is missing.

@@ -141,6 +141,14 @@ a priority with letters|POSTGRES_HOST_AUTH_METHOD=trust NODE_PRIORITY=high|NODE_
 a priority that is too large|POSTGRES_HOST_AUTH_METHOD=trust NODE_PRIORITY=2147483648|NODE_PRIORITY is '2147483648'
 a priority that looks octal|POSTGRES_HOST_AUTH_METHOD=trust NODE_PRIORITY=010|NODE_PRIORITY is '010'
 a location with a quote|POSTGRES_HOST_AUTH_METHOD=trust NODE_LOCATION=a'b|NODE_LOCATION has 'a'b'
+a port that is none|POSTGRES_HOST_AUTH_METHOD=trust HTTP_PORT=http|HTTP_PORT is 'http'; allowed are ports
+a port that is too large|POSTGRES_HOST_AUTH_METHOD=trust HTTP_PORT=65536|HTTP_PORT is '65536'
+PostgreSQL's own port|POSTGRES_HOST_AUTH_METHOD=trust HTTP_PORT=5432|HTTP_PORT is '5432'
+a certificate without a key|POSTGRES_HOST_AUTH_METHOD=trust TLS_CERT_FILE=/c|needs both TLS_CERT_FILE and TLS_KEY_FILE
+a key without a certificate|POSTGRES_HOST_AUTH_METHOD=trust TLS_KEY_FILE=/k TLS_CA_FILE=/a|needs both TLS_CERT_FILE and TLS_KEY_FILE
+a CA alone|POSTGRES_HOST_AUTH_METHOD=trust TLS_CA_FILE=/a|mean nothing without TLS_CERT_FILE
+clients that must use a TLS that is not there|POSTGRES_HOST_AUTH_METHOD=trust TLS_CLIENTS=require|mean nothing without
+clients that maybe must|POSTGRES_HOST_AUTH_METHOD=trust TLS_CLIENTS=maybe|TLS_CLIENTS is 'maybe'
 healing by halves|POSTGRES_HOST_AUTH_METHOD=trust HEALING=maybe|HEALING is 'maybe'; allowed are on off
 a reserved user|POSTGRES_HOST_AUTH_METHOD=trust POSTGRES_USER=repmgr|POSTGRES_USER is 'repmgr'
 END
@@ -263,6 +271,45 @@ test_configuration() {
     check 'trust: the network' 2 "$(entrypoint -- 'render_pg_hba trust' | grep -c '^host .* all  *trust$')"
 }
 
+# There need be no user postgres here.
+install='install() { local -a a=(); while (($#)); do case $1 in -o | -g) shift ;; *) a+=("$1") ;; esac; shift; done; command install "${a[@]}"; }'
+
+test_tls() {
+    local name files="TLS_CERT_FILE=$WORK/crt TLS_KEY_FILE=$WORK/key"
+    state
+    for name in '' 2; do
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=n1 -addext subjectAltName=DNS:n1 \
+            -keyout "$WORK/key$name" -out "$WORK/crt$name" 2>/dev/null
+    done
+    check 'without TLS' '' "$(entrypoint -- tls_conninfo)"
+    # shellcheck disable=SC2086 # several variables
+    check 'without a CA' ' sslmode=require' "$(entrypoint $files -- "$install; install_tls; tls_conninfo")"
+    # shellcheck disable=SC2086
+    check 'with one' " sslmode=verify-full sslrootcert=$WORK/state/node-tls/ca.crt" \
+        "$(entrypoint $files "TLS_CA_FILE=$WORK/crt" -- "$install; install_tls; tls_conninfo")"
+    check 'the key is for its owner alone' '700 600' "$(stat -c %a "$WORK/state/node-tls" "$WORK/state/node-tls/server.key" | tr '\n' ' ' | sed 's/ $//')"
+    check_contains 'the upstream is spoken to by TLS' "connect_timeout=1 sslmode=verify-full" "$(mkdir -p "$WORK/state/data"
+        touch "$WORK/state/data/postgresql.auto.conf"
+        entrypoint -- 'node_name=n1; set_upstream n2; cat "$PGDATA/postgresql.auto.conf"')"
+    check_contains 'PostgreSQL has it' "ssl_key_file = '$WORK/state/node-tls/server.key'" "$(entrypoint -- render_node_conf)"
+    check 'a good certificate' '' "$(entrypoint -- 'node_name=n1; check_certificate')"
+    check_contains "another node's" 'it is not for the name n2' "$(entrypoint -- 'node_name=n2; check_certificate')"
+    # shellcheck disable=SC2086
+    check_contains 'one of another CA' 'will not trust' \
+        "$(entrypoint $files "TLS_CA_FILE=$WORK/crt2" -- "$install; install_tls; node_name=n1; check_certificate")"
+    # shellcheck disable=SC2086
+    check_contains 'no CA any more' ' sslmode=require' "$(entrypoint $files -- "$install; install_tls; tls_conninfo")"
+    check_contains "another's key" 'is not that of the certificate' \
+        "$(entrypoint "TLS_CERT_FILE=$WORK/crt" "TLS_KEY_FILE=$WORK/key2" -- "$install; install_tls")"
+    check_contains 'a key that is none' 'is no key' \
+        "$(entrypoint "TLS_CERT_FILE=$WORK/crt" "TLS_KEY_FILE=$WORK/crt" -- "$install; install_tls")"
+    check_contains 'a file that is not there' "TLS_CERT_FILE names '/nonesuch'" \
+        "$(entrypoint TLS_CERT_FILE=/nonesuch "TLS_KEY_FILE=$WORK/key" -- "$install; install_tls")"
+    check 'no TLS any more' '' "$(entrypoint -- 'install_tls; tls_conninfo')"
+    check 'nodes talk by TLS' 2 "$(entrypoint -- 'render_tls_hba ""' | grep -cE '^hostnossl (all|replication) +repmgr all reject$')"
+    check 'all do' 2 "$(entrypoint -- 'render_tls_hba require' | grep -cE '^hostnossl (all|replication) +all all reject$')"
+}
+
 test_data_state() {
     state
     check 'nothing there' empty "$(entrypoint -- data_state)"
@@ -349,10 +396,54 @@ test_survey() {
         "$(entrypoint -- "$nodes; see")"
 }
 
+test_empty_nodes() {
+    state
+    local empty='http_port=8008
+        psql() { echo "psql: error: connection to server at \"n1\" (10.0.0.1), port 5432 failed: Connection refused"; return 2; }
+        timeout() { shift; if [[ $1 == psql ]]; then "$@"; else echo "$body"; fi; }'
+    check 'a node that says that it is empty' '- empty' "$(entrypoint -- "$empty; body='{\"state\":\"empty\",\"role\":null}'; ask_node n1")"
+    check_contains 'nothing else is believed' 'Connection refused' \
+        "$(entrypoint -- "$empty; body='{\"state\":\"running\",\"role\":\"primary\"}'; ask_node n1")"
+    check_contains 'nor is anybody asked without an endpoint' 'Connection refused' \
+        "$(entrypoint -- "$empty; http_port=off; body='{\"state\":\"empty\",'; ask_node n1")"
+    check_contains 'nor if PostgreSQL has answered' '! FATAL' "$(entrypoint -- "$empty
+        psql() { echo FATAL; return 2; }; body='{\"state\":\"empty\",'; ask_node n1")"
+    check 'as decide wants it' 'empty' "$(entrypoint -- 'report n1 "- empty" 7')"
+    echo '1 n1 standby away' >"$WORK/state/members"
+    check 'who is away stays away' 'away' "$(entrypoint -- 'report n1 "- empty" 7')"
+}
+
 test_founders() {
     check 'alone' 'n2' "$(entrypoint -- 'node_name=n2 primary_name= peers=; read -r x <<<"$(founders)"; echo "$x"')"
     check 'the primary first' 'n9 n1 n2' "$(entrypoint -- 'node_name=n2 primary_name=n9 peers="n1 n9"; founders')"
     check 'else by name' ' n1 n2 n3' "$(entrypoint -- 'node_name=n2 primary_name= peers="n3 n1"; founders')"
+}
+
+# What the log has, without the time.
+formatted() {
+    printf '%s\n' "$1" | perl "$IMAGE_DIR/lib/format-log.pl" "$2" | sed -E 's/^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}\.[0-9]{3} UTC //'
+}
+
+# shellcheck disable=SC2016
+test_log() {
+    local line='2026-11-25 14:26:04.123 UTC [node] INFO: as it is'
+    check 'what has the format passes' "$line" "$(perl "$IMAGE_DIR/lib/format-log.pl" x <<<"$line")"
+    check "repmgrd's lines" '[repmgrd] NOTICE: this' "$(formatted '[2026-11-25 14:00:00] [NOTICE] this' repmgrd)"
+    check "repmgr's lines" '[repmgr] WARNING: this' "$(formatted 'WARNING: this' repmgr)"
+    check "the tools' lines" '[pg_rewind] ERROR: this' "$(formatted 'pg_rewind: error: this' pg_rewind)"
+    check 'lines without anything' '[initdb] INFO: this' "$(formatted 'this' initdb)"
+    check 'PostgreSQL before it has its configuration' '2026-11-25 14:26:04.123 UTC [postgres] FATAL: no' \
+        "$(perl "$IMAGE_DIR/lib/format-log.pl" postgres <<<'2026-11-25 14:26:04.123 GMT [12] FATAL:  no')"
+    check 'a line that goes on' '[postgres] STATEMENT: two' "$(printf '2026-11-25 14:26:04.123 UTC [postgres] STATEMENT:  one\n\ttwo\n\n' |
+        perl "$IMAGE_DIR/lib/format-log.pl" postgres | tail -n 1 | cut -d' ' -f4-)"
+    local time='[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}\.[0-9]{3}'
+    line=$(entrypoint -- 'die $'"'a\\nb'")
+    check 'an own line, which is one' yes "$([[ $line =~ ^$time\ UTC\ \[node\]\ ERROR:\ a\ b$'\n' ]] && echo yes || echo "$line")"
+    check 'the last lines of what was launched are waited for' 'x:last end' "$(entrypoint -- '
+        format_log() { sleep 0.3; sed "s/^/$1:/" >&$log_fd; }
+        open_log; launch x echo last; wait $!; close_log; echo end' | tr '\n' ' ' | sed 's/ $//')"
+    check "a tool's next lines" '[pg_rewind] INFO: next' "$(formatted 'pg_rewind: next' pg_rewind)"
+    check 'a status is that of the command' 3 "$(entrypoint -- 'open_log; s=0; task bash -c "exit 3" || s=$?; echo $s >&$log_fd')"
 }
 
 test_back_off() {
@@ -368,6 +459,21 @@ test_sql() {
     # shellcheck disable=SC1003 # no quote is escaped here
     check_contains 'a role with one' "format('ALTER ROLE %I PASSWORD %L', 'app', 'x''%s\\') \\gexec" \
         "$(entrypoint -- "sql_role app SUPERUSER \"x'%s\\\\\"")"
+}
+
+# What the image is made of is also what its label is made from, and what the jar has.
+test_files_of_the_image() {
+    local file pattern pom hashed
+    [[ -e $IMAGE_DIR/pom.xml ]] || return 0
+    hashed=$(grep 'sha256sum Dockerfile' "$IMAGE_DIR/provision.sh")
+    pom=$(<"$IMAGE_DIR/pom.xml")
+    while read -r file; do
+        check_contains "$file is part of the label" " ${file%/}" "$hashed"
+        pattern=$file
+        [[ $file != */ ]] || pattern="$file**"
+        [[ $pom != *"<include>*.${file##*.}</include>"* ]] || pattern="*.${file##*.}"
+        check_contains "$file is in the jar" "<include>$pattern</include>" "$pom"
+    done < <(sed -n 's/^COPY \(.*\) [^ ]*$/\1/p' "$IMAGE_DIR/Dockerfile" | tr ' ' '\n')
 }
 
 test_provision() {
@@ -420,7 +526,7 @@ test_starting_the_engine() {
 test_shellcheck() {
     local script output
     local -a scripts
-    mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$IMAGE_DIR/promote" "$HERE"/*.sh "$HERE"/*.bats "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify \
+    mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$IMAGE_DIR/events" "$IMAGE_DIR/health" "$IMAGE_DIR/promote" "$HERE"/*.sh "$HERE"/*.bats "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify \
         "$IMAGE_DIR"/../driver/src/test/*.sh 2>/dev/null)
     if ! command -v bats >/dev/null; then
         check 'bats is installed' yes no

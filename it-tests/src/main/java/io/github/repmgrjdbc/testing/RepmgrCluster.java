@@ -3,6 +3,7 @@ package io.github.repmgrjdbc.testing;
 import com.github.dockerjava.api.DockerClient;
 import com.github.dockerjava.api.command.CreateContainerCmd;
 import com.github.dockerjava.api.exception.NotFoundException;
+import com.github.dockerjava.api.model.Bind;
 import com.github.dockerjava.api.model.Container;
 import com.github.dockerjava.api.model.HostConfig;
 import io.github.repmgrjdbc.HostAndPort;
@@ -99,10 +100,15 @@ public final class RepmgrCluster implements AutoCloseable {
 
   private volatile boolean closed;
 
+  private final Map<String, String> environment;
+  private final Map<String, Path> mounts;
+
   private RepmgrCluster(Builder builder) {
     image = builder.image;
     healing = builder.healing;
     witness = builder.witness;
+    environment = Map.copyOf(builder.environment);
+    mounts = Map.copyOf(builder.mounts);
     name = "repmgr-" + randomHex(2);
     docker = DockerClientFactory.instance().client();
   }
@@ -447,6 +453,7 @@ public final class RepmgrCluster implements AutoCloseable {
     }
     environment.add("NODE_TYPE=" + (isWitness ? "witness" : "data"));
     environment.add("HEALING=" + (healing ? "on" : "off"));
+    this.environment.forEach((variable, value) -> environment.add(variable + "=" + value));
     CreateContainerCmd create =
         docker
             .createContainerCmd(image)
@@ -454,7 +461,15 @@ public final class RepmgrCluster implements AutoCloseable {
             .withLabels(labels())
             .withEnv(environment)
             .withHostConfig(
-                HostConfig.newHostConfig().withNetworkMode(name).withPublishAllPorts(true));
+                HostConfig.newHostConfig()
+                    .withNetworkMode(name)
+                    .withPublishAllPorts(true)
+                    .withBinds(
+                        mounts.entrySet().stream()
+                            .map(
+                                mount ->
+                                    Bind.parse(mount.getValue() + ":" + mount.getKey() + ":ro"))
+                            .toList()));
     return new RepmgrNode(this, docker, nodeName, create.exec().getId(), isWitness);
   }
 
@@ -577,6 +592,8 @@ public final class RepmgrCluster implements AutoCloseable {
     private String image = System.getProperty(IMAGE_PROPERTY, DEFAULT_IMAGE);
     private boolean healing = true;
     private boolean witness;
+    private final Map<String, String> environment = new TreeMap<>();
+    private final Map<String, Path> mounts = new TreeMap<>();
 
     private Builder() {}
 
@@ -606,6 +623,18 @@ public final class RepmgrCluster implements AutoCloseable {
      */
     public Builder healing(boolean on) {
       healing = on;
+      return this;
+    }
+
+    /** Gives all nodes an environment variable more. */
+    public Builder environment(String name, String value) {
+      environment.put(name, value);
+      return this;
+    }
+
+    /** Mounts a directory of the engine's host into all nodes, which can only read it. */
+    public Builder mount(Path directory, String target) {
+      mounts.put(target, directory.toAbsolutePath());
       return this;
     }
 

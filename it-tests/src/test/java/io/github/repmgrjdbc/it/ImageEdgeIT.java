@@ -1,0 +1,182 @@
+package io.github.repmgrjdbc.it;
+
+import static org.awaitility.Awaitility.await;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.repmgrjdbc.testing.RepmgrCluster;
+import io.github.repmgrjdbc.testing.RepmgrNode;
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.time.Duration;
+import java.util.List;
+import java.util.Set;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
+import org.junit.jupiter.api.io.TempDir;
+
+/** What the image shows to those around it: health, log, events, and TLS. */
+class ImageEdgeIT {
+
+  private static final Duration FAILOVER = Duration.ofMinutes(1);
+  private static final Duration ANSWER = Duration.ofSeconds(5);
+
+  private static final Pattern LOG_LINE =
+      Pattern.compile(
+          "\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d\\.\\d{3} UTC \\[[^]]+] [A-Z]+: \\S.*");
+
+  private static final String HOOK =
+      """
+      #!/bin/bash
+      echo "event $2 of node $1 ($3): $5"
+      """;
+
+  private static final String MAKE_CERTIFICATE =
+      "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=node"
+          + " -keyout %1$s/key -out %1$s/crt 2>&1 && chmod 600 %1$s/key";
+
+  @RegisterExtension final Clusters clusters = new Clusters();
+
+  private final HttpClient http = HttpClient.newBuilder().connectTimeout(ANSWER).build();
+
+  /** At every moment no two nodes may say that they are the primary: here, at each look. */
+  @Test
+  void healthFollowsTheRolesAndTheLogHasOneFormat(@TempDir Path directory) throws IOException {
+    hook(directory, "10-tell", HOOK);
+    hook(directory, "20-fail", "#!/bin/bash\nexit 3\n");
+    RepmgrCluster cluster =
+        clusters.start(RepmgrCluster.builder().mount(directory, "/docker-entrypoint-events.d"));
+    RepmgrNode old = cluster.primary();
+    awaitRoles(cluster, old);
+    assertEquals(404, status(old, "/nonesuch"));
+    assertEquals(400, status(old, "/replica?lag=much"));
+    assertEquals(200, status(cluster.standbys().get(0), "/replica?lag=16MB"));
+
+    old.kill();
+    assertEquals(0, status(old, "/liveness"));
+    RepmgrNode promoted = cluster.awaitPrimary(FAILOVER, old);
+    await("the promoted node to be asked for")
+        .atMost(FAILOVER)
+        .until(() -> yes(cluster, "/primary").equals(Set.of(promoted)));
+
+    old.start();
+    awaitRoles(cluster, promoted);
+    String event = "[event 10-tell] INFO: event standby_promote of node ";
+    await("the event of the promotion").until(() -> promoted.logs().contains(event));
+    await("what is said of the program that fails")
+        .until(() -> promoted.logs().contains("[node] WARNING: 20-fail has failed at the event"));
+
+    old.stop();
+    for (RepmgrNode node : cluster.nodes()) {
+      List<String> lines = node.logs().lines().toList();
+      assertEquals(
+          List.of(), lines.stream().filter(line -> !LOG_LINE.matcher(line).matches()).toList());
+    }
+    assertTrue(
+        old.logs().strip().endsWith("database system is shut down"),
+        "the last line of a node that was stopped");
+  }
+
+  @Test
+  void nodesReplicateByTlsOnly(@TempDir Path directory) throws Exception {
+    Process make = new ProcessBuilder("bash", "-c", MAKE_CERTIFICATE.formatted(directory)).start();
+    assertEquals(0, make.waitFor(), () -> "making a certificate");
+    RepmgrCluster cluster =
+        clusters.start(
+            RepmgrCluster.builder()
+                .mount(directory, "/certificates")
+                .environment("TLS_CERT_FILE", "/certificates/crt")
+                .environment("TLS_KEY_FILE", "/certificates/key"));
+    RepmgrNode old = cluster.primary();
+    assertEquals(Set.of("2 true"), encrypted(old));
+    SQLException refused =
+        assertThrows(SQLException.class, () -> connectAsRepmgrWithoutTls(old).close());
+    assertTrue(String.valueOf(refused.getMessage()).contains("no encryption"), refused::toString);
+
+    old.kill();
+    RepmgrNode promoted = cluster.awaitPrimary(FAILOVER, old);
+    old.start();
+    await("two standbys of the new primary, by TLS")
+        .atMost(FAILOVER)
+        .until(() -> encrypted(promoted), Set.of("2 true")::equals);
+  }
+
+  private static void hook(Path directory, String name, String text) throws IOException {
+    Path file = Files.writeString(directory.resolve(name), text);
+    Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rwxr-xr-x"));
+    Files.setPosixFilePermissions(directory, PosixFilePermissions.fromString("rwxr-xr-x"));
+  }
+
+  /** Until that one is the primary and all others are its replicas, to whoever asks. */
+  private void awaitRoles(RepmgrCluster cluster, RepmgrNode primary) {
+    Set<RepmgrNode> all = Set.copyOf(cluster.nodes());
+    Set<RepmgrNode> others =
+        all.stream().filter(node -> node != primary).collect(Collectors.toSet());
+    await(primary + " to be the primary, and the others its replicas")
+        .atMost(FAILOVER)
+        .until(
+            () ->
+                yes(cluster, "/primary").equals(Set.of(primary))
+                    && yes(cluster, "/").equals(Set.of(primary))
+                    && yes(cluster, "/replica").equals(others)
+                    && yes(cluster, "/readiness").equals(all)
+                    && yes(cluster, "/member").equals(all)
+                    && yes(cluster, "/liveness").equals(all));
+  }
+
+  /** The nodes that say yes. */
+  private Set<RepmgrNode> yes(RepmgrCluster cluster, String question) {
+    return cluster.nodes().stream()
+        .filter(node -> node.isRunning() && status(node, question) == 200)
+        .collect(Collectors.toSet());
+  }
+
+  /** The HTTP status, 0 if there is no answer. */
+  private int status(RepmgrNode node, String question) {
+    URI uri = URI.create("http://" + node.containerAddress().host() + ":8008" + question);
+    try {
+      return http.send(
+              HttpRequest.newBuilder(uri).timeout(ANSWER).build(), BodyHandlers.discarding())
+          .statusCode();
+    } catch (IOException e) {
+      return 0;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /** How many sessions replicate from a node, and whether by TLS. */
+  private static Set<String> encrypted(RepmgrNode node) throws SQLException {
+    try (Connection connection = node.connect("postgres");
+        Statement statement = connection.createStatement();
+        ResultSet row =
+            statement.executeQuery(
+                "SELECT count(*) || ' ' || coalesce(bool_and(ssl), false)"
+                    + " FROM pg_stat_replication JOIN pg_stat_ssl USING (pid)")) {
+      row.next();
+      return Set.of(row.getString(1));
+    }
+  }
+
+  /** It is refused before a password is asked for. */
+  private static Connection connectAsRepmgrWithoutTls(RepmgrNode node) throws SQLException {
+    return DriverManager.getConnection(
+        "jdbc:postgresql://%s/repmgr?user=repmgr&password=none&sslmode=disable"
+            .formatted(node.address()));
+  }
+}
