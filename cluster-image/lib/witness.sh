@@ -116,7 +116,7 @@ watch_witness() {
             : "${astray_since:=$now}"
             if ((now - astray_since >= ASTRAY_TIMEOUT)); then
                 log 'repmgrd still watches a node that is not the primary any more; ending it, so that it begins anew'
-                local_psql -d repmgr -c 'SELECT repmgr.get_repmgrd_pid()' | xargs -r kill || true
+                local_psql -d repmgr -c 'SELECT pid FROM repmgr.get_repmgrd_pid() pid WHERE pid > 0' | xargs -r kill || true
                 astray_since=
             fi
         else
