@@ -347,6 +347,13 @@ derive_node_name() {
     printf '%s' "${name:-$HOSTNAME}"
 }
 
+# Nothing runs here yet: who answers under this node's name is another one, and would be taken for it.
+check_name_is_free() {
+    local status=0
+    pg_isready -q -h "$node_name" -t 1 || status=$?
+    ((status > 1)) || die "another node is called $node_name: PostgreSQL answers there. Each node needs a name of its own (NODE_NAME)"
+}
+
 # remembered SETTING: from the repmgr.conf of an earlier start, empty when there is none.
 remembered() {
     [[ -r $REPMGR_CONF ]] || return 0
@@ -819,6 +826,7 @@ _main() {
     node_name=$(derive_node_name)
     check_name 'the host name' "$node_name"
     log "this is $node_name"
+    check_name_is_free
     check_certificate
     serve_http &
     http_pid=$!

@@ -45,7 +45,7 @@ up_to_timeline() {
 #   standby   it is in recovery, following somebody or waiting like this one
 #   barred    the same, and it may never lead
 #   witness   it has a database cluster of its own, and counts
-#   silent    no answer (silent:witness of a witness)
+#   silent    no answer (silent:without-commits of one that need not have any: a witness, or barred)
 #   away      it took its leave when it stopped, and does not count
 #   left      it took its leave, and has not caught up since with those who went on
 #   back      the same, and it does not count yet
@@ -94,7 +94,7 @@ decide() {
                 ;;
         esac
         known=$((known + 1))
-        [[ $state == witness || $state == barred || $timeline == witness ]] || with_data=$((with_data + 1))
+        [[ $state == witness || $state == barred || $timeline == without-commits ]] || with_data=$((with_data + 1))
         case $state in
             primary | standby | barred)
                 there=$((there + 1))

@@ -181,7 +181,13 @@ report() {
     if [[ $2 == '!'*FATAL:* && $(data_state) == empty ]]; then
         echo refusing
     elif [[ $2 == '!'* ]]; then
-        if is_member "$1" away; then echo away; elif is_member "$1" witness; then echo silent:witness; else echo silent; fi
+        if is_member "$1" away; then
+            echo away
+        elif is_member "$1" witness || is_barred "$1"; then
+            echo silent:without-commits
+        else
+            echo silent
+        fi
     elif [[ $state == empty ]]; then
         # Who took its leave and came back without its data does not count any more than before.
         if is_member "$1" away; then echo away; else echo empty; fi

@@ -50,12 +50,16 @@ system_identifier() {
     [[ -e $UNFINISHED || ! -s $PGDATA/PG_VERSION ]] || pg_controldata -D "$PGDATA" | sed -n 's/^Database system identifier: *//p'
 }
 
-# The newest timeline of which there is WAL here.
+# The newest timeline of which there is WAL here, or that of the last checkpoint.
 own_timeline() {
     local -a files
     files=("$PGDATA"/pg_wal/[0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F]????????????????)
     local newest=${files[-1]##*/}
-    echo $((16#${newest:0:8}))
+    if [[ -e ${files[-1]} ]]; then
+        echo $((16#${newest:0:8}))
+    else
+        pg_controldata -D "$PGDATA" | sed -n "s/^Latest checkpoint's TimeLineID: *//p"
+    fi
 }
 
 own_report() {
@@ -168,13 +172,16 @@ clone() {
     start_postgres
 }
 
+# FED: whether WAL arrives, and on which timeline. One that asks for what is gone streams, too, for a moment, and is started anew.
+FED="SELECT received_tli FROM pg_stat_wal_receiver JOIN pg_stat_activity USING (pid)
+    WHERE status = 'streaming' AND backend_start < clock_timestamp() - interval '700 ms'"
+
 # Whether WAL arrives from the primary, or will as soon as what is here has been replayed.
 gets_on() {
     local now before='' since=$SECONDS
     while ((SECONDS - since < STREAMING_TIMEOUT)); do
         now=$(local_psql -d repmgr -F ' ' -c "
-            SELECT pg_last_wal_replay_lsn(), EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')" \
-            2>/dev/null) || now=''
+            SELECT pg_last_wal_replay_lsn(), EXISTS ($FED)" 2>/dev/null) || now=''
         [[ $now != *' t' ]] || return 0
         if [[ $now != "$before" ]]; then
             before=$now since=$SECONDS

@@ -71,7 +71,7 @@ newest_primary() {
 
 # is_fed_on TIMELINE: whether WAL of that timeline arrives.
 is_fed_on() {
-    [[ $(local_psql -c "SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming'" 2>/dev/null) == "$1" ]]
+    [[ $(local_psql -c "$FED" 2>/dev/null) == "$1" ]]
 }
 
 # turn_to PRIMARY: by repmgr's own means, as repmgrd should have done; client sessions go on.

@@ -103,6 +103,7 @@ watch_witness() {
     while :; do
         sleep "$WATCH_INTERVAL"
         remember_members
+        end_forgotten_pause || true
         survey
         read -r primary _ <<<"$(newest_primary "${reports[@]}")"
         [[ -n $primary ]] || continue

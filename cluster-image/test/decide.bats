@@ -144,8 +144,16 @@ sees() {
     export SYNC_MODE=quorum
     sees n2@99 n1=silent n2=standby:1:0/50 n3=silent w=witness w2=witness -- hold - '1 of 3 nodes may lack a commit'
     sees n2 n1=silent n2=standby:1:0/50 w=witness -- lead
-    sees n2 n1=silent n2=standby:1:0/50 n3=standby:1:0/50 v=silent:witness w=witness -- lead
+    sees n2 n1=silent n2=standby:1:0/50 n3=standby:1:0/50 v=silent:without-commits w=witness -- lead
     sees n2@99 n1=silent n2=standby:1:0/50 n3=silent n4=standby:1:0/50 w=witness -- lead
+}
+
+@test "nor need a barred node have any" {
+    export SYNC_MODE=quorum
+    sees n2 n1=silent n2=standby:1:0/50 n3=barred:1:0/60 -- lead
+    sees n2 n1=silent n2=standby:1:0/50 n3=silent:without-commits w=witness -- hold - '2 of 4 nodes'
+    sees n2 n1=silent n2=standby:1:0/50 n3=silent:without-commits v=witness w=witness -- lead
+    sees n2 n1=silent n2=standby:1:0/50 n3=silent n4=barred:1:0/50 w=witness -- hold - '1 of 3 nodes may lack'
 }
 
 @test "half of an even number is enough" {
