@@ -70,6 +70,9 @@ public final class RepmgrCluster implements AutoCloseable {
   /** The system property that names another default image: the same nodes on another Debian. */
   public static final String IMAGE_PROPERTY = "repmgr.image";
 
+  /** The system property with more environment variables for all nodes: {@code A=b,C=d}. */
+  public static final String ENVIRONMENT_PROPERTY = "repmgr.environment";
+
   private static final Logger LOG = LoggerFactory.getLogger(RepmgrCluster.class);
 
   /** The application's role and its database. */
@@ -86,6 +89,12 @@ public final class RepmgrCluster implements AutoCloseable {
   private final String repmgrPassword = randomHex(12);
   private final String image;
   private final boolean healing;
+  private final int dataNodes;
+  private final boolean witness;
+  private final Map<String, String> environment;
+  private final Map<Integer, Map<String, String>> environmentOfOne;
+  private final Map<Integer, Integer> volumeSizes;
+  private final PacketFilter packetFilter;
   private final List<RepmgrNode> nodes = new CopyOnWriteArrayList<>();
   private final Thread shutdownHook = new Thread(this::close, "repmgr-cluster-shutdown");
 
@@ -98,11 +107,17 @@ public final class RepmgrCluster implements AutoCloseable {
 
   private volatile boolean closed;
 
-  private RepmgrCluster(String image, boolean healing) {
-    this.image = image;
-    this.healing = healing;
+  private RepmgrCluster(Builder builder) {
+    image = builder.image;
+    healing = builder.healing;
+    dataNodes = builder.nodes;
+    witness = builder.witness;
+    environment = Map.copyOf(builder.environment);
+    environmentOfOne = Map.copyOf(builder.environmentOfOne);
+    volumeSizes = Map.copyOf(builder.volumeSizes);
     name = "repmgr-" + randomHex(2);
     docker = DockerClientFactory.instance().client();
+    packetFilter = new PacketFilter(docker, image, labels());
   }
 
   /** Starts with the defaults: three nodes of {@value #DEFAULT_IMAGE}. */
@@ -113,6 +128,15 @@ public final class RepmgrCluster implements AutoCloseable {
   /** The cluster's name: also its network's, the value of {@link #LABEL}, and the nodes' prefix. */
   public String name() {
     return name;
+  }
+
+  /** The environment variables that all nodes were given beyond those that the fixture needs. */
+  public Map<String, String> environment() {
+    return environment;
+  }
+
+  PacketFilter packetFilter() {
+    return packetFilter;
   }
 
   /** The nodes in the order of their creation; of the first ones, the first was the primary. */
@@ -201,10 +225,14 @@ public final class RepmgrCluster implements AutoCloseable {
 
   private Optional<RepmgrNode> findPrimary() {
     Map<Integer, RepmgrNode> byTimeline = new TreeMap<>(Comparator.reverseOrder());
-    for (RepmgrNode node : nodes) {
+    for (RepmgrNode node : dataNodes()) {
       timeline(node).filter(timeline -> timeline > 0).ifPresent(t -> byTimeline.put(t, node));
     }
     return byTimeline.values().stream().findFirst();
+  }
+
+  private List<RepmgrNode> dataNodes() {
+    return nodes.stream().filter(node -> !node.isWitness()).toList();
   }
 
   /** The timeline that a node writes, 0 if it is in recovery, empty if it does not answer. */
@@ -216,18 +244,56 @@ public final class RepmgrCluster implements AutoCloseable {
   }
 
   /**
+   * Waits until the cluster is at full strength: one primary, all other nodes streaming from it,
+   * repmgrd watching over each of them, and everybody's copy of the node table saying so.
+   *
+   * @return the primary
+   * @throws ConditionTimeoutException if it was not so in time; it says of each node what was not
+   */
+  public RepmgrNode awaitHealthy(Duration timeout) {
+    List<String> complaints = new ArrayList<>();
+    try {
+      await(
+          name + " to be at full strength",
+          timeout,
+          () -> {
+            complaints.clear();
+            complaints.addAll(Health.complaints(nodes));
+            return complaints.isEmpty();
+          });
+    } catch (ConditionTimeoutException e) {
+      throw new ConditionTimeoutException(
+          "%s is not at full strength after %d s:%n  %s"
+              .formatted(name, timeout.toSeconds(), String.join("\n  ", complaints)),
+          e);
+    }
+    return primary();
+  }
+
+  /**
+   * Adds a node with settings of its own, and returns when its container runs. What becomes of it
+   * is to be seen.
+   *
+   * @param number its name's, which no other node has now
+   * @param settings environment variables that only this node gets, or gets otherwise
+   */
+  public RepmgrNode join(int number, Map<String, String> settings) {
+    synchronized (lifecycle) {
+      checkOpen();
+      RepmgrNode node = createNode(number, primary().name(), false, settings);
+      nodes.add(node);
+      node.startContainer();
+      return node;
+    }
+  }
+
+  /**
    * Adds a node that joins the primary, and returns when it is registered and runs.
    *
    * @param number its name's, which no other node has now; one that was removed may have had it
    */
   public RepmgrNode add(int number) {
-    RepmgrNode node;
-    synchronized (lifecycle) {
-      checkOpen();
-      node = createNode(number, primary().name());
-      nodes.add(node);
-      node.startContainer();
-    }
+    RepmgrNode node = join(number, Map.of());
     String sql =
         "SELECT repmgr.repmgrd_is_running() AND EXISTS (SELECT FROM repmgr.nodes"
             + " WHERE active AND node_id = repmgr.get_local_node_id() AND node_name = '%s')";
@@ -253,10 +319,9 @@ public final class RepmgrCluster implements AutoCloseable {
   public void rebuild() {
     synchronized (lifecycle) {
       checkOpen();
-      int count = nodes.size();
       atOnce(nodes, node -> removeContainer(node.containerId()));
       nodes.clear();
-      createAndStart(count);
+      createAndStart();
     }
     awaitReady();
   }
@@ -378,14 +443,14 @@ public final class RepmgrCluster implements AutoCloseable {
     }
   }
 
-  private void start(Builder builder) {
+  private void start() {
     long began = System.nanoTime();
     try {
       synchronized (lifecycle) {
         checkImage();
         Runtime.getRuntime().addShutdownHook(shutdownHook);
         docker.createNetworkCmd().withName(name).withLabels(labels()).exec();
-        createAndStart(builder.nodes);
+        createAndStart();
       }
       awaitReady();
       LOG.info("{} is ready after {} ms", name, (System.nanoTime() - began) / 1_000_000);
@@ -413,10 +478,14 @@ public final class RepmgrCluster implements AutoCloseable {
     }
   }
 
-  private void createAndStart(int count) {
-    for (int i = 1; i <= count; i++) {
+  private void createAndStart() {
+    for (int i = 1; i <= dataNodes; i++) {
       checkOpen();
-      nodes.add(createNode(i, i == 1 ? null : name + "-1"));
+      nodes.add(createNode(i, i == 1 ? null : name + "-1", false, Map.of()));
+    }
+    if (witness) {
+      checkOpen();
+      nodes.add(createNode(dataNodes + 1, name + "-1", true, Map.of()));
     }
     atOnce(nodes, RepmgrNode::startContainer);
   }
@@ -426,24 +495,37 @@ public final class RepmgrCluster implements AutoCloseable {
     createApplication(primary());
   }
 
-  private RepmgrNode createNode(int number, @Nullable String primaryName) {
+  private RepmgrNode createNode(
+      int number, @Nullable String primaryName, boolean isWitness, Map<String, String> settings) {
     String nodeName = name + "-" + number;
-    List<String> environment = new ArrayList<>();
-    environment.add("REPMGR_PASSWORD=" + repmgrPassword);
-    environment.add(
-        primaryName == null
-            ? "POSTGRES_PASSWORD=" + superuserPassword
-            : "PRIMARY_NAME=" + primaryName);
-    environment.add("HEALING=" + (healing ? "on" : "off"));
+    Map<String, String> variables = new TreeMap<>();
+    variables.put("REPMGR_PASSWORD", repmgrPassword);
+    if (primaryName != null) {
+      variables.put("PRIMARY_NAME", primaryName);
+    }
+    if (primaryName == null || isWitness) {
+      variables.put("POSTGRES_PASSWORD", superuserPassword);
+    }
+    if (isWitness) {
+      variables.put("NODE_TYPE", "witness");
+    }
+    variables.put("HEALING", healing ? "on" : "off");
+    variables.putAll(environment);
+    variables.putAll(environmentOfOne.getOrDefault(number, Map.of()));
+    variables.putAll(settings);
+    HostConfig host = HostConfig.newHostConfig().withNetworkMode(name).withPublishAllPorts(true);
+    Integer megabytes = volumeSizes.get(number);
+    if (megabytes != null) {
+      host.withTmpFs(Map.of("/var/lib/postgresql", "size=" + megabytes + "m"));
+    }
     CreateContainerCmd create =
         docker
             .createContainerCmd(image)
             .withName(nodeName)
             .withLabels(labels())
-            .withEnv(environment)
-            .withHostConfig(
-                HostConfig.newHostConfig().withNetworkMode(name).withPublishAllPorts(true));
-    return new RepmgrNode(this, docker, nodeName, create.exec().getId());
+            .withEnv(variables.entrySet().stream().map(Object::toString).toList())
+            .withHostConfig(host);
+    return new RepmgrNode(this, docker, nodeName, create.exec().getId(), isWitness);
   }
 
   /** With Ryuk, Testcontainers' reaper, what a killed JVM leaves behind is removed as well. */
@@ -499,7 +581,7 @@ public final class RepmgrCluster implements AutoCloseable {
       throw new IllegalStateException("could not create the application's role and database", e);
     }
     String replayed = "SELECT pg_last_wal_replay_lsn() >= '%s'".formatted(lsn);
-    for (RepmgrNode node : nodes) {
+    for (RepmgrNode node : dataNodes()) {
       if (node != primary) {
         await(
             node.name() + " to know the application",
@@ -564,8 +646,22 @@ public final class RepmgrCluster implements AutoCloseable {
     private int nodes = 3;
     private String image = System.getProperty(IMAGE_PROPERTY, DEFAULT_IMAGE);
     private boolean healing = true;
+    private boolean witness;
+    private final Map<String, String> environment = new TreeMap<>();
+    private final Map<Integer, Map<String, String>> environmentOfOne = new TreeMap<>();
+    private final Map<Integer, Integer> volumeSizes = new TreeMap<>();
 
-    private Builder() {}
+    private Builder() {
+      for (String variable : System.getProperty(ENVIRONMENT_PROPERTY, "").split(",", -1)) {
+        int equals = variable.indexOf('=');
+        if (equals > 0) {
+          environment(variable.substring(0, equals), variable.substring(equals + 1));
+        } else if (!variable.isEmpty()) {
+          throw new IllegalArgumentException(
+              ENVIRONMENT_PROPERTY + ": not NAME=VALUE: " + variable);
+        }
+      }
+    }
 
     /**
      * Sets how many nodes there are, the primary included; default 3.
@@ -596,6 +692,33 @@ public final class RepmgrCluster implements AutoCloseable {
       return this;
     }
 
+    /** Gives all nodes an environment variable more. */
+    public Builder environment(String name, String value) {
+      environment.put(name, value);
+      return this;
+    }
+
+    /** Gives one node an environment variable more; 1 is the first primary. */
+    public Builder environment(int number, String name, String value) {
+      environmentOfOne.computeIfAbsent(number, key -> new TreeMap<>()).put(name, value);
+      return this;
+    }
+
+    /** Adds a witness: one node more, which votes and has no data. */
+    public Builder witness() {
+      witness = true;
+      return this;
+    }
+
+    /**
+     * Gives one node's data this little room, in memory; they are gone when its container stops.
+     * Not the first primary's: it makes a new cluster where it has no data.
+     */
+    public Builder volumeSize(int number, int megabytes) {
+      volumeSizes.put(number, megabytes);
+      return this;
+    }
+
     /**
      * Starts all nodes at once and returns when each is registered and runs, and the application's
      * role and database are there on all of them.
@@ -604,8 +727,8 @@ public final class RepmgrCluster implements AutoCloseable {
      *     within 120 s; nothing is left behind, and the message has the end of the nodes' logs
      */
     public RepmgrCluster start() {
-      RepmgrCluster cluster = new RepmgrCluster(image, healing);
-      cluster.start(this);
+      RepmgrCluster cluster = new RepmgrCluster(this);
+      cluster.start();
       return cluster;
     }
   }

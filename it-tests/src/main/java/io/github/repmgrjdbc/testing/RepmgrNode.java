@@ -11,8 +11,10 @@ import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.jspecify.annotations.Nullable;
 import org.testcontainers.DockerClientFactory;
@@ -40,17 +42,24 @@ public final class RepmgrNode {
   private final DockerClient docker;
   private final String name;
   private final String containerId;
+  private final boolean witness;
 
   /** A node that is down has neither; these are what it had last. */
   private volatile @Nullable HostAndPort lastAddress;
 
   private volatile @Nullable HostAndPort lastContainerAddress;
 
-  RepmgrNode(RepmgrCluster cluster, DockerClient docker, String name, String containerId) {
+  RepmgrNode(
+      RepmgrCluster cluster,
+      DockerClient docker,
+      String name,
+      String containerId,
+      boolean witness) {
     this.cluster = cluster;
     this.docker = docker;
     this.name = name;
     this.containerId = containerId;
+    this.witness = witness;
   }
 
   /**
@@ -80,8 +89,17 @@ public final class RepmgrNode {
     return name;
   }
 
+  /** Whether it only votes: it has a database cluster of its own, and none of the data. */
+  public boolean isWitness() {
+    return witness;
+  }
+
   String containerId() {
     return containerId;
+  }
+
+  List<RepmgrNode> others() {
+    return cluster.nodes().stream().filter(node -> node != this).toList();
   }
 
   /** Whether the container's main process runs; a paused one does. */
@@ -122,6 +140,35 @@ public final class RepmgrNode {
   /** Lets a frozen node go on. */
   public void unpause() {
     docker.unpauseContainerCmd(containerId).exec();
+  }
+
+  /**
+   * A black hole: every packet from and to this node is dropped without a word, this machine's
+   * included. What had been connected stays so, and hears nothing. Ends with {@link #reconnect()}
+   * or with the container.
+   *
+   * @return when it took effect, by {@link System#nanoTime()}
+   * @throws IllegalStateException if it could not be done
+   */
+  public long cutOff() {
+    return cluster.packetFilter().dropAll(containerId);
+  }
+
+  /**
+   * The same, but only between this node and those, at the addresses that they have now. Clients
+   * still reach it: they do not notice, and its commits may be lost.
+   */
+  public long cutOffFrom(RepmgrNode... nodes) {
+    return cluster
+        .packetFilter()
+        .drop(containerId, Stream.of(nodes).map(node -> node.containerAddress().host()).toList());
+  }
+
+  /** Ends a cut. Does nothing where there is none, as in a container that has started anew. */
+  public void reconnect() {
+    if (isRunning()) {
+      cluster.packetFilter().dropNothing(containerId);
+    }
   }
 
   /**
