@@ -197,7 +197,7 @@ public final class RepmgrCluster implements AutoCloseable {
    * @throws IllegalStateException if no node that answers takes writes
    */
   public RepmgrNode primary() {
-    return findPrimary()
+    return primaryBut(List.of())
         .orElseThrow(() -> new IllegalStateException("no node of " + name + " takes writes"));
   }
 
@@ -219,14 +219,13 @@ public final class RepmgrCluster implements AutoCloseable {
     return primaryBut(not).orElseThrow(IllegalStateException::new);
   }
 
+  /** The excluded are not even asked: one that is frozen would hold up the answer. */
   private Optional<RepmgrNode> primaryBut(List<RepmgrNode> excluded) {
-    return findPrimary().filter(node -> !excluded.contains(node));
-  }
-
-  private Optional<RepmgrNode> findPrimary() {
     Map<Integer, RepmgrNode> byTimeline = new TreeMap<>(Comparator.reverseOrder());
     for (RepmgrNode node : dataNodes()) {
-      timeline(node).filter(timeline -> timeline > 0).ifPresent(t -> byTimeline.put(t, node));
+      if (!excluded.contains(node)) {
+        timeline(node).filter(timeline -> timeline > 0).ifPresent(t -> byTimeline.put(t, node));
+      }
     }
     return byTimeline.values().stream().findFirst();
   }

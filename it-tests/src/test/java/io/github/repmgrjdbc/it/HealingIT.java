@@ -72,7 +72,8 @@ class HealingIT {
           turn.addAll(cluster.nodes());
           Collections.shuffle(turn, random);
         }
-        Writers.Audit audit = strikeAndHeal(cluster, fault, turn.remove(0));
+        String run = "round %d, %s".formatted(round, fault);
+        Writers.Audit audit = strikeAndHeal(cluster, run, fault, turn.remove(0));
         acknowledged += audit.acknowledged();
         lost += audit.missingCount();
       }
@@ -80,13 +81,14 @@ class HealingIT {
     System.out.printf("healing: %d rows acknowledged, %d of them lost%n", acknowledged, lost);
   }
 
-  private static Writers.Audit strikeAndHeal(RepmgrCluster cluster, Fault fault, RepmgrNode node)
-      throws SQLException {
+  private static Writers.Audit strikeAndHeal(
+      RepmgrCluster cluster, String run, Fault fault, RepmgrNode node) throws SQLException {
     RepmgrNode before = cluster.primary();
     Writers writers;
     RepmgrNode after;
     long healed;
-    try (Application application = new Application(PoolKind.DATA_SOURCE, cluster.directJdbcUrl())) {
+    try (Application application =
+        new Application(PoolKind.DATA_SOURCE, cluster.directJdbcUrl(), run)) {
       writers = application.writers();
       await("rows on " + before)
           .until(() -> application.writers().acknowledgedBy(address(before)) > 200);
@@ -108,8 +110,8 @@ class HealingIT {
       await("the same rows on " + standby).until(() -> audit(writers, standby).equals(audit));
     }
     System.out.printf(
-        "healing: %s, %s: primary then %s; at full strength after %.1f s; %s%n",
-        fault,
+        "healing: %s: %s: primary then %s; at full strength after %.1f s; %s%n",
+        run,
         node.equals(before) ? node + ", the primary" : node.toString(),
         after,
         healed / 1e9,
