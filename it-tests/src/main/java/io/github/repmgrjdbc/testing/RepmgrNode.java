@@ -193,7 +193,8 @@ public final class RepmgrNode {
     start();
   }
 
-  void startContainer() {
+  /** Starts the node again, and waits for nothing: it may not come up at all. */
+  public void startContainer() {
     docker.startContainerCmd(containerId).exec();
     // Remembered for the time when the node is down.
     address();
