@@ -32,7 +32,8 @@ class HealingIT {
   private static final List<Fault> FAULTS =
       List.of(Fault.KILL, Fault.FREEZE, Fault.CUT_OFF, Fault.STOP);
 
-  private static final String OLDER_IMAGE = "postgres-repmgr-bookworm";
+  private static final String OLDER_IMAGE =
+      System.getProperty(RepmgrCluster.IMAGE_PROPERTY, RepmgrCluster.DEFAULT_IMAGE) + "-bookworm";
 
   private static final Duration PROMOTION_TIMEOUT = Duration.ofSeconds(60);
   private static final Duration HEALTH_TIMEOUT = Duration.ofSeconds(90);
