@@ -243,8 +243,15 @@ public final class RepmgrCluster implements AutoCloseable {
   }
 
   /**
-   * Waits until the cluster is at full strength: one primary, all other nodes streaming from it,
+   * Whether the cluster is at full strength: one primary, all other nodes streaming from it,
    * repmgrd watching over each of them, and everybody's copy of the node table saying so.
+   */
+  public boolean isHealthy() {
+    return Health.complaints(nodes).isEmpty();
+  }
+
+  /**
+   * Waits until the cluster {@linkplain #isHealthy() is at full strength}.
    *
    * @return the primary
    * @throws ConditionTimeoutException if it was not so in time; it says of each node what was not

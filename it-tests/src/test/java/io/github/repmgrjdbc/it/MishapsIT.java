@@ -41,6 +41,8 @@ class MishapsIT {
       try (Connection primary = cluster.primary().connect("postgres")) {
         for (int i = 0; i < 100 && full.isRunning(); i++) {
           segment(primary);
+          awaitHas(primary, cluster.nodes().get(1));
+          awaitHasOrEnded(primary, full);
         }
       }
       await(full + " to end").until(() -> !full.isRunning());
@@ -75,6 +77,7 @@ class MishapsIT {
       dead.kill();
       for (int i = 0; i < 20; i++) {
         segment(connection);
+        awaitHas(connection, cluster.nodes().get(1));
       }
       execute(connection, "CHECKPOINT");
       assertEquals(
@@ -96,35 +99,47 @@ class MishapsIT {
 
   enum Damage {
     /** PostgreSQL does not start at all. */
-    CONTROL_FILE("head -c 8192 /dev/urandom > global/pg_control"),
+    CONTROL_FILE("head -c 8192 /dev/urandom > global/pg_control", "control file"),
     /** It starts, and nobody can connect. */
-    CATALOG("head -c 8192 /dev/urandom > global/1262"),
+    CATALOG("head -c 8192 /dev/urandom > global/1262", "invalid page"),
     /** It does not know where to begin. */
-    NO_WAL("rm pg_wal/0*");
+    NO_WAL("rm pg_wal/0*", "checkpoint record");
 
     private final String command;
+    private final String line;
 
-    Damage(String command) {
+    Damage(String command, String line) {
       this.command = command;
+      this.line = line;
     }
   }
 
+  /** The node heals by a new copy, or it stays out. */
   @ParameterizedTest
   @EnumSource
   void theDataOfAStandbyAreDamaged(Damage damage) throws SQLException {
     RepmgrCluster cluster = clusters.start();
     RepmgrNode damaged = cluster.standbys().get(0);
     try (Onlooker onlooker = new Onlooker(cluster)) {
+      // What was changed since would be mended by the WAL, which has whole pages.
+      execute(cluster.primary(), "CHECKPOINT");
+      try (Connection primary = cluster.primary().connect("postgres")) {
+        awaitHas(primary, damaged);
+      }
+      execute(damaged, "CHECKPOINT");
       // Stopped, so that nobody mends it by a checkpoint.
       damaged.exec("pkill", "-STOP", "-x", "postgres").orThrow();
       damaged.exec("sh", "-c", "cd " + DATA + " && " + damage.command).orThrow();
       damaged.kill();
       int logged = damaged.logs().length();
       damaged.startContainer();
-      cluster.awaitHealthy(HEALTH_TIMEOUT);
-      System.out.printf("mishaps: %s: healed%n", damage);
-      assertLogged(damaged, logged, "cloning from");
-      onlooker.assertUnharmed();
+      await("it to heal, or to end")
+          .atMost(HEALTH_TIMEOUT)
+          .until(() -> !damaged.isRunning() || cluster.isHealthy());
+      System.out.printf(
+          "mishaps: %s: the node %s%n", damage, damaged.isRunning() ? "has healed" : "stays out");
+      assertLogged(damaged, logged, damage.line);
+      onlooker.assertUnharmed(damaged);
     }
   }
 
@@ -270,6 +285,35 @@ class MishapsIT {
   private static void execute(Connection connection, String sql) throws SQLException {
     try (Statement statement = connection.createStatement()) {
       statement.execute(sql);
+    }
+  }
+
+  /** The standby has what the primary has now; WAL that is made at once would outrun it. */
+  private static void awaitHas(Connection primary, RepmgrNode standby) throws SQLException {
+    awaitHasOrEnded(primary, standby);
+    assertTrue(standby.isRunning(), standby + " has ended");
+  }
+
+  private static void awaitHasOrEnded(Connection primary, RepmgrNode standby) throws SQLException {
+    String has =
+        "SELECT pg_last_wal_replay_lsn() >= '%s'"
+            .formatted(text(primary, "SELECT pg_current_wal_lsn()"));
+    await(standby + " to have replayed all")
+        .atMost(Duration.ofSeconds(30))
+        .pollInterval(Duration.ofMillis(20))
+        .until(
+            () -> {
+              try (Connection connection = standby.connect("postgres")) {
+                return text(connection, has).equals("t");
+              } catch (SQLException e) {
+                return !standby.isRunning();
+              }
+            });
+  }
+
+  private static void execute(RepmgrNode node, String sql) throws SQLException {
+    try (Connection connection = node.connect("postgres")) {
+      execute(connection, sql);
     }
   }
 
