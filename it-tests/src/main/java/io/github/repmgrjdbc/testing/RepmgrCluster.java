@@ -71,6 +71,9 @@ public final class RepmgrCluster implements AutoCloseable {
   /** The system property that names another default image: the same nodes on another Debian. */
   public static final String IMAGE_PROPERTY = "repmgr.image";
 
+  /** The system property with more environment variables for all nodes: {@code A=b,C=d}. */
+  public static final String ENVIRONMENT_PROPERTY = "repmgr.environment";
+
   private static final Logger LOG = LoggerFactory.getLogger(RepmgrCluster.class);
 
   /** The application's role and its database. */
@@ -87,7 +90,13 @@ public final class RepmgrCluster implements AutoCloseable {
   private final String repmgrPassword = randomHex(12);
   private final String image;
   private final boolean healing;
+  private final int dataNodes;
   private final boolean witness;
+  private final Map<String, String> environment;
+  private final Map<Integer, Map<String, String>> environmentOfOne;
+  private final Map<Integer, Integer> volumeSizes;
+  private final Map<String, Path> mounts;
+  private final PacketFilter packetFilter;
   private final List<RepmgrNode> nodes = new CopyOnWriteArrayList<>();
   private final Thread shutdownHook = new Thread(this::close, "repmgr-cluster-shutdown");
 
@@ -100,17 +109,18 @@ public final class RepmgrCluster implements AutoCloseable {
 
   private volatile boolean closed;
 
-  private final Map<String, String> environment;
-  private final Map<String, Path> mounts;
-
   private RepmgrCluster(Builder builder) {
     image = builder.image;
     healing = builder.healing;
+    dataNodes = builder.nodes;
     witness = builder.witness;
     environment = Map.copyOf(builder.environment);
+    environmentOfOne = Map.copyOf(builder.environmentOfOne);
+    volumeSizes = Map.copyOf(builder.volumeSizes);
     mounts = Map.copyOf(builder.mounts);
     name = "repmgr-" + randomHex(2);
     docker = DockerClientFactory.instance().client();
+    packetFilter = new PacketFilter(docker, image, labels());
   }
 
   /** Starts with the defaults: three nodes of {@value #DEFAULT_IMAGE}. */
@@ -121,6 +131,15 @@ public final class RepmgrCluster implements AutoCloseable {
   /** The cluster's name: also its network's, the value of {@link #LABEL}, and the nodes' prefix. */
   public String name() {
     return name;
+  }
+
+  /** The environment variables that all nodes were given beyond those that the fixture needs. */
+  public Map<String, String> environment() {
+    return environment;
+  }
+
+  PacketFilter packetFilter() {
+    return packetFilter;
   }
 
   /** The nodes in the order of their creation; of the first ones, the first was the primary. */
@@ -181,7 +200,7 @@ public final class RepmgrCluster implements AutoCloseable {
    * @throws IllegalStateException if no node that answers takes writes
    */
   public RepmgrNode primary() {
-    return findPrimary()
+    return primaryBut(List.of())
         .orElseThrow(() -> new IllegalStateException("no node of " + name + " takes writes"));
   }
 
@@ -203,14 +222,13 @@ public final class RepmgrCluster implements AutoCloseable {
     return primaryBut(not).orElseThrow(IllegalStateException::new);
   }
 
+  /** The excluded are not even asked: one that is frozen would hold up the answer. */
   private Optional<RepmgrNode> primaryBut(List<RepmgrNode> excluded) {
-    return findPrimary().filter(node -> !excluded.contains(node));
-  }
-
-  private Optional<RepmgrNode> findPrimary() {
     Map<Integer, RepmgrNode> byTimeline = new TreeMap<>(Comparator.reverseOrder());
     for (RepmgrNode node : dataNodes()) {
-      timeline(node).filter(timeline -> timeline > 0).ifPresent(t -> byTimeline.put(t, node));
+      if (!excluded.contains(node)) {
+        timeline(node).filter(timeline -> timeline > 0).ifPresent(t -> byTimeline.put(t, node));
+      }
     }
     return byTimeline.values().stream().findFirst();
   }
@@ -228,18 +246,63 @@ public final class RepmgrCluster implements AutoCloseable {
   }
 
   /**
+   * Whether the cluster is at full strength: one primary, all other nodes streaming from it,
+   * repmgrd watching over each of them, and everybody's copy of the node table saying so.
+   */
+  public boolean isHealthy() {
+    return Health.complaints(nodes).isEmpty();
+  }
+
+  /**
+   * Waits until the cluster {@linkplain #isHealthy() is at full strength}.
+   *
+   * @return the primary
+   * @throws ConditionTimeoutException if it was not so in time; it says of each node what was not
+   */
+  public RepmgrNode awaitHealthy(Duration timeout) {
+    List<String> complaints = new ArrayList<>();
+    try {
+      await(
+          name + " to be at full strength",
+          timeout,
+          () -> {
+            complaints.clear();
+            complaints.addAll(Health.complaints(nodes));
+            return complaints.isEmpty();
+          });
+    } catch (ConditionTimeoutException e) {
+      throw new ConditionTimeoutException(
+          "%s is not at full strength after %d s:%n  %s"
+              .formatted(name, timeout.toSeconds(), String.join("\n  ", complaints)),
+          e);
+    }
+    return primary();
+  }
+
+  /**
+   * Adds a node with settings of its own, and returns when its container runs. What becomes of it
+   * is to be seen.
+   *
+   * @param number its name's, which no other node has now
+   * @param settings environment variables that only this node gets, or gets otherwise
+   */
+  public RepmgrNode join(int number, Map<String, String> settings) {
+    synchronized (lifecycle) {
+      checkOpen();
+      RepmgrNode node = createNode(number, primary().name(), false, settings);
+      nodes.add(node);
+      node.startContainer();
+      return node;
+    }
+  }
+
+  /**
    * Adds a node that joins the primary, and returns when it is registered and runs.
    *
    * @param number its name's, which no other node has now; one that was removed may have had it
    */
   public RepmgrNode add(int number) {
-    RepmgrNode node;
-    synchronized (lifecycle) {
-      checkOpen();
-      node = createNode(number, primary().name(), false);
-      nodes.add(node);
-      node.startContainer();
-    }
+    RepmgrNode node = join(number, Map.of());
     String sql =
         "SELECT repmgr.repmgrd_is_running() AND EXISTS (SELECT FROM repmgr.nodes"
             + " WHERE active AND node_id = repmgr.get_local_node_id() AND node_name = '%s')";
@@ -265,10 +328,9 @@ public final class RepmgrCluster implements AutoCloseable {
   public void rebuild() {
     synchronized (lifecycle) {
       checkOpen();
-      int count = dataNodes().size();
       atOnce(nodes, node -> removeContainer(node.containerId()));
       nodes.clear();
-      createAndStart(count);
+      createAndStart();
     }
     awaitReady();
   }
@@ -390,14 +452,14 @@ public final class RepmgrCluster implements AutoCloseable {
     }
   }
 
-  private void start(Builder builder) {
+  private void start() {
     long began = System.nanoTime();
     try {
       synchronized (lifecycle) {
         checkImage();
         Runtime.getRuntime().addShutdownHook(shutdownHook);
         docker.createNetworkCmd().withName(name).withLabels(labels()).exec();
-        createAndStart(builder.nodes);
+        createAndStart();
       }
       awaitReady();
       LOG.info("{} is ready after {} ms", name, (System.nanoTime() - began) / 1_000_000);
@@ -425,13 +487,14 @@ public final class RepmgrCluster implements AutoCloseable {
     }
   }
 
-  private void createAndStart(int count) {
-    for (int i = 1; i <= count; i++) {
+  private void createAndStart() {
+    for (int i = 1; i <= dataNodes; i++) {
       checkOpen();
-      nodes.add(createNode(i, i == 1 ? null : name + "-1", false));
+      nodes.add(createNode(i, i == 1 ? null : name + "-1", false, Map.of()));
     }
     if (witness) {
-      nodes.add(createNode(count + 1, name + "-1", true));
+      checkOpen();
+      nodes.add(createNode(dataNodes + 1, name + "-1", true, Map.of()));
     }
     atOnce(nodes, RepmgrNode::startContainer);
   }
@@ -441,35 +504,43 @@ public final class RepmgrCluster implements AutoCloseable {
     createApplication(primary());
   }
 
-  private RepmgrNode createNode(int number, @Nullable String primaryName, boolean isWitness) {
+  private RepmgrNode createNode(
+      int number, @Nullable String primaryName, boolean isWitness, Map<String, String> settings) {
     String nodeName = name + "-" + number;
-    List<String> environment = new ArrayList<>();
-    environment.add("REPMGR_PASSWORD=" + repmgrPassword);
+    Map<String, String> variables = new TreeMap<>();
+    variables.put("REPMGR_PASSWORD", repmgrPassword);
     if (primaryName != null) {
-      environment.add("PRIMARY_NAME=" + primaryName);
+      variables.put("PRIMARY_NAME", primaryName);
     }
     if (primaryName == null || isWitness) {
-      environment.add("POSTGRES_PASSWORD=" + superuserPassword);
+      variables.put("POSTGRES_PASSWORD", superuserPassword);
     }
-    environment.add("NODE_TYPE=" + (isWitness ? "witness" : "data"));
-    environment.add("HEALING=" + (healing ? "on" : "off"));
-    this.environment.forEach((variable, value) -> environment.add(variable + "=" + value));
+    if (isWitness) {
+      variables.put("NODE_TYPE", "witness");
+    }
+    variables.put("HEALING", healing ? "on" : "off");
+    variables.putAll(environment);
+    variables.putAll(environmentOfOne.getOrDefault(number, Map.of()));
+    variables.putAll(settings);
+    HostConfig host =
+        HostConfig.newHostConfig()
+            .withNetworkMode(name)
+            .withPublishAllPorts(true)
+            .withBinds(
+                mounts.entrySet().stream()
+                    .map(mount -> Bind.parse(mount.getValue() + ":" + mount.getKey() + ":ro"))
+                    .toList());
+    Integer megabytes = volumeSizes.get(number);
+    if (megabytes != null) {
+      host.withTmpFs(Map.of("/var/lib/postgresql", "size=" + megabytes + "m"));
+    }
     CreateContainerCmd create =
         docker
             .createContainerCmd(image)
             .withName(nodeName)
             .withLabels(labels())
-            .withEnv(environment)
-            .withHostConfig(
-                HostConfig.newHostConfig()
-                    .withNetworkMode(name)
-                    .withPublishAllPorts(true)
-                    .withBinds(
-                        mounts.entrySet().stream()
-                            .map(
-                                mount ->
-                                    Bind.parse(mount.getValue() + ":" + mount.getKey() + ":ro"))
-                            .toList()));
+            .withEnv(variables.entrySet().stream().map(Object::toString).toList())
+            .withHostConfig(host);
     return new RepmgrNode(this, docker, nodeName, create.exec().getId(), isWitness);
   }
 
@@ -593,9 +664,21 @@ public final class RepmgrCluster implements AutoCloseable {
     private boolean healing = true;
     private boolean witness;
     private final Map<String, String> environment = new TreeMap<>();
+    private final Map<Integer, Map<String, String>> environmentOfOne = new TreeMap<>();
+    private final Map<Integer, Integer> volumeSizes = new TreeMap<>();
     private final Map<String, Path> mounts = new TreeMap<>();
 
-    private Builder() {}
+    private Builder() {
+      for (String variable : System.getProperty(ENVIRONMENT_PROPERTY, "").split(",", -1)) {
+        int equals = variable.indexOf('=');
+        if (equals > 0) {
+          environment(variable.substring(0, equals), variable.substring(equals + 1));
+        } else if (!variable.isEmpty()) {
+          throw new IllegalArgumentException(
+              ENVIRONMENT_PROPERTY + ": not NAME=VALUE: " + variable);
+        }
+      }
+    }
 
     /**
      * Sets how many nodes there are, the primary included; default 3.
@@ -632,9 +715,30 @@ public final class RepmgrCluster implements AutoCloseable {
       return this;
     }
 
+    /** Gives one node an environment variable more; 1 is the first primary. */
+    public Builder environment(int number, String name, String value) {
+      environmentOfOne.computeIfAbsent(number, key -> new TreeMap<>()).put(name, value);
+      return this;
+    }
+
+    /** Adds a witness: one node more, which votes and has no data. */
+    public Builder witness() {
+      witness = true;
+      return this;
+    }
+
     /** Mounts a directory of the engine's host into all nodes, which can only read it. */
     public Builder mount(Path directory, String target) {
       mounts.put(target, directory.toAbsolutePath());
+      return this;
+    }
+
+    /**
+     * Gives one node's data this little room, in memory; they are gone when its container stops.
+     * Not the first primary's: it makes a new cluster where it has no data.
+     */
+    public Builder volumeSize(int number, int megabytes) {
+      volumeSizes.put(number, megabytes);
       return this;
     }
 
@@ -647,14 +751,8 @@ public final class RepmgrCluster implements AutoCloseable {
      */
     public RepmgrCluster start() {
       RepmgrCluster cluster = new RepmgrCluster(this);
-      cluster.start(this);
+      cluster.start();
       return cluster;
-    }
-
-    /** Adds a node that only votes, after the others. */
-    public Builder witness() {
-      witness = true;
-      return this;
     }
   }
 }

@@ -11,8 +11,10 @@ import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.jspecify.annotations.Nullable;
 import org.testcontainers.DockerClientFactory;
@@ -87,13 +89,17 @@ public final class RepmgrNode {
     return name;
   }
 
-  /** Whether the node only votes: it has none of the cluster's data. */
+  /** Whether it only votes: it has a database cluster of its own, and none of the data. */
   public boolean isWitness() {
     return witness;
   }
 
   String containerId() {
     return containerId;
+  }
+
+  List<RepmgrNode> others() {
+    return cluster.nodes().stream().filter(node -> node != this).toList();
   }
 
   /** Whether the container's main process runs; a paused one does. */
@@ -137,6 +143,35 @@ public final class RepmgrNode {
   }
 
   /**
+   * A black hole: every packet from and to this node is dropped without a word, this machine's
+   * included. What had been connected stays so, and hears nothing. Ends with {@link #reconnect()}
+   * or with the container.
+   *
+   * @return when it took effect, by {@link System#nanoTime()}
+   * @throws IllegalStateException if it could not be done
+   */
+  public long cutOff() {
+    return cluster.packetFilter().dropAll(containerId);
+  }
+
+  /**
+   * The same, but only between this node and those, at the addresses that they have now. Clients
+   * still reach it: they do not notice, and its commits may be lost.
+   */
+  public long cutOffFrom(RepmgrNode... nodes) {
+    return cluster
+        .packetFilter()
+        .drop(containerId, Stream.of(nodes).map(node -> node.containerAddress().host()).toList());
+  }
+
+  /** Ends a cut. Does nothing where there is none, as in a container that has started anew. */
+  public void reconnect() {
+    if (isRunning()) {
+      cluster.packetFilter().dropNothing(containerId);
+    }
+  }
+
+  /**
    * Starts the node again with the data that it has, and returns when it answers SQL. Its published
    * port, and perhaps its own address, are others than before.
    *
@@ -158,7 +193,8 @@ public final class RepmgrNode {
     start();
   }
 
-  void startContainer() {
+  /** Starts the node again, and waits for nothing: it may not come up at all. */
+  public void startContainer() {
     docker.startContainerCmd(containerId).exec();
     // Remembered for the time when the node is down.
     address();

@@ -14,10 +14,17 @@ final class Application implements AutoCloseable {
   private final Writers writers;
 
   Application(PoolKind kind, String url) throws SQLException {
+    this(kind, url, kind.name());
+  }
+
+  /**
+   * One of several on the same table, or one after the other: each has its own name for its rows.
+   */
+  Application(PoolKind kind, String url, String run) throws SQLException {
     this.kind = kind;
     pool = new HikariDataSource(kind.config(url));
     try {
-      writers = Writers.start(kind.name(), pool, PoolKind.POOL_SIZE);
+      writers = Writers.start(run, pool, PoolKind.POOL_SIZE);
     } catch (SQLException | RuntimeException e) {
       pool.close();
       throw e;
