@@ -95,65 +95,73 @@ catch_up() {
 # Returns when the place has to be taken anew; says why in the log. With 1: PostgreSQL must end at once.
 watch() {
     if is_witness; then watch_witness; fi
-    [[ $healing == on ]] || exec sleep infinity
-    local why now began state primary action reason alone_since='' alone_for no_primary_since='' stray_since='' told=''
-    while :; do
+    local state began verdict='' alone_since='' no_primary_since='' stray_since='' told=''
+    while [[ -z $verdict ]]; do
         # Who is alone looks at once again.
         [[ -n $alone_since ]] || sleep "$WATCH_INTERVAL"
         remember_members
         end_forgotten_pause
         began=$(now_ms)
         survey
-        now=$SECONDS
         state=$(local_psql -c "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END" 2>/dev/null) || continue
         if [[ $state == primary ]]; then
             no_primary_since='' stray_since=''
-            if has_majority "$(heard_standbys)" "${reports[@]}"; then
-                alone_since='' alone_for=0
-            else
-                [[ -n $alone_since ]] || log "no majority: ${reports[*]}"
-                : "${alone_since:=$began}"
-                alone_for=$((($(now_ms) - alone_since) / 1000))
-            fi
-            why=$(judge "$node_name" "$alone_for" "${reports[@]}")
-            if [[ -n $why ]]; then
-                log "stepping down: $why"
-                return 1
-            fi
-            keep_membership || true
+            [[ $healing == off ]] || look_round_as_primary
+            [[ -n $verdict ]] || keep_membership || true
         else
-            wait_for_others || true
             alone_since=''
-            primary=$(newest_primary "${reports[@]}")
-            if [[ -z $primary ]]; then
-                stray_since=''
-                : "${no_primary_since:=$now}"
-                if ((now - no_primary_since >= ELECTION_TIMEOUT)); then
-                    read -r action _ reason <<<"$(decide "$node_name" $((now - no_primary_since)) "${reports[@]}")"
-                    if [[ $action == lead ]]; then
-                        log "no primary for $((now - no_primary_since)) s; promoting this node: $reason"
-                        lead || true
-                    fi
-                fi
-            else
-                no_primary_since=''
-                if is_fed_on "${primary#* }"; then
-                    stray_since='' told=''
-                    [[ ! -e $LEFT ]] || catch_up "${primary% *}"
-                else
-                    : "${stray_since:=$now}"
-                    if [[ -z $told ]] && ((now - stray_since >= FOLLOW_TIMEOUT)); then
-                        told=yes
-                        turn_to "${primary% *}" || true
-                    fi
-                    if ((now - stray_since >= STRAY_TIMEOUT)); then
-                        log "no WAL of timeline ${primary#* } has come for $((now - stray_since)) s, though ${primary% *} is primary on it"
-                        return 0
-                    fi
-                fi
-            fi
+            wait_for_others || true
+            [[ $healing == off ]] || look_round_as_standby
         fi
     done
+    [[ $verdict == anew ]]
+}
+
+# What these two share with watch: what they remember since earlier looks, and verdict, which is anew or at-once in the end.
+look_round_as_primary() {
+    local alone_for=0 why
+    if has_majority "$(heard_standbys)" "${reports[@]}"; then
+        alone_since=''
+    else
+        [[ -n $alone_since ]] || log "no majority: ${reports[*]}"
+        : "${alone_since:=$began}"
+        alone_for=$((($(now_ms) - alone_since) / 1000))
+    fi
+    why=$(judge "$node_name" "$alone_for" "${reports[@]}")
+    if [[ -n $why ]]; then
+        log "stepping down: $why"
+        verdict=at-once
+    fi
+}
+
+look_round_as_standby() {
+    local primary now=$SECONDS action reason
+    primary=$(newest_primary "${reports[@]}")
+    if [[ -z $primary ]]; then
+        stray_since=''
+        : "${no_primary_since:=$now}"
+        ((now - no_primary_since >= ELECTION_TIMEOUT)) || return 0
+        read -r action _ reason <<<"$(decide "$node_name" $((now - no_primary_since)) "${reports[@]}")"
+        if [[ $action == lead ]]; then
+            log "no primary for $((now - no_primary_since)) s; promoting this node: $reason"
+            lead || true
+        fi
+        return
+    fi
+    no_primary_since=''
+    if is_fed_on "${primary#* }"; then
+        stray_since='' told=''
+        [[ ! -e $LEFT ]] || catch_up "${primary% *}"
+        return
+    fi
+    : "${stray_since:=$now}"
+    if ((now - stray_since >= STRAY_TIMEOUT)); then
+        log "no WAL of timeline ${primary#* } has come for $((now - stray_since)) s, though ${primary% *} is primary on it"
+        verdict=anew
+    elif [[ -z $told ]] && ((now - stray_since >= FOLLOW_TIMEOUT)); then
+        told=yes
+        turn_to "${primary% *}" || true
+    fi
 }
 
 # A frozen primary knows nothing of it: when it thaws, it goes on in the middle of a statement, though another one may

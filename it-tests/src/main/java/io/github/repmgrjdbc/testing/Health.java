@@ -22,7 +22,8 @@ final class Health {
              CASE WHEN pg_is_in_recovery() THEN (SELECT received_tli FROM pg_stat_wal_receiver)
                   ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
              (SELECT status || ' from ' || sender_host FROM pg_stat_wal_receiver),
-             repmgr.repmgrd_is_running(), repmgr.repmgrd_is_paused()
+             repmgr.repmgrd_is_running(), repmgr.repmgrd_is_paused(),
+             (SELECT count(*) FROM public.nodes_away) > 0 OR (pg_stat_file('../left', true)).size IS NOT NULL
       """;
 
   private static final String FOLLOWERS =
@@ -44,6 +45,7 @@ final class Health {
       @Nullable String stream,
       boolean repmgrdRuns,
       boolean repmgrdPaused,
+      boolean incomplete,
       Set<String> followers,
       Set<String> table) {}
 
@@ -93,6 +95,9 @@ final class Health {
   private static List<String> complaintsOfRepmgrd(RepmgrNode node, Answer answer) {
     if (!answer.repmgrdRuns) {
       return List.of(node + ": repmgrd does not run");
+    }
+    if (answer.incomplete) {
+      return List.of(node + ": somebody who was away does not count yet");
     }
     return answer.repmgrdPaused ? List.of(node + ": repmgrd is paused") : List.of();
   }
@@ -156,6 +161,7 @@ final class Health {
             row.getString(3),
             row.getBoolean(4),
             row.getBoolean(5),
+            row.getBoolean(6),
             followers,
             table);
       }

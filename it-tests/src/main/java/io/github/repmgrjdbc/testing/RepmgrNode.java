@@ -98,13 +98,18 @@ public final class RepmgrNode {
     return containerId;
   }
 
-  List<RepmgrNode> others() {
+  public List<RepmgrNode> others() {
     return cluster.nodes().stream().filter(node -> node != this).toList();
   }
 
   /** Whether the container's main process runs; a paused one does. */
   public boolean isRunning() {
     return Boolean.TRUE.equals(inspect().getState().getRunning());
+  }
+
+  /** How the container's main process ended; 0 if it did so in peace, or still runs. */
+  public long exitCode() {
+    return Objects.requireNonNull(inspect().getState().getExitCodeLong());
   }
 
   /** Kills every process of the node at once, as {@code kill -9} or a power cut would. */

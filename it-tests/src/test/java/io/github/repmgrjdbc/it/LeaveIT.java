@@ -1,0 +1,163 @@
+package io.github.repmgrjdbc.it;
+
+import static org.awaitility.Awaitility.await;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.repmgrjdbc.testing.RepmgrCluster;
+import io.github.repmgrjdbc.testing.RepmgrNode;
+import io.github.repmgrjdbc.testing.Writers;
+import java.sql.Connection;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
+
+/** Nodes that are stopped: a primary hands over first, and whoever leaves is not counted on. */
+class LeaveIT {
+
+  private static final Duration TIMEOUT = Duration.ofSeconds(60);
+  private static final Duration HEALTH_TIMEOUT = Duration.ofSeconds(90);
+
+  /** What docker stop leaves a container, unless it is told otherwise. */
+  private static final Duration GRACE_PERIOD = Duration.ofSeconds(10);
+
+  /** After that a node resumes its repmgrd, whoever has paused it for a hand-over. */
+  private static final Duration PAUSE = Duration.ofSeconds(15);
+
+  @RegisterExtension final Clusters clusters = new Clusters();
+
+  /** Replication is asynchronous here, and yet nothing is lost. */
+  @Test
+  void aPrimaryThatIsStoppedHandsOver() throws SQLException {
+    RepmgrCluster cluster = clusters.start();
+    RepmgrNode old = cluster.awaitHealthy(HEALTH_TIMEOUT);
+    Writers writers;
+    try (Application application =
+        new Application(PoolKind.DATA_SOURCE, cluster.directJdbcUrl(), "stopped")) {
+      writers = application.writers();
+      awaitRows(writers, old);
+      long began = System.nanoTime();
+      old.stop();
+      Duration took = Duration.ofNanos(System.nanoTime() - began);
+      System.out.printf("leave: handed over and stopped after %d ms%n", took.toMillis());
+      assertTrue(took.compareTo(GRACE_PERIOD) < 0, "docker stop would have killed it: " + took);
+      assertTrue(old.logs().contains("has taken over, after"), old.logs());
+      assertEquals(0, old.exitCode());
+      awaitRows(writers, cluster.awaitPrimary(TIMEOUT, old));
+    }
+    for (RepmgrNode node : old.others()) {
+      assertEquals("f", ask(node, "SELECT repmgr.repmgrd_is_paused()"), node + " is paused");
+    }
+    old.start();
+    Writers.Audit audit = audit(writers, cluster.awaitHealthy(HEALTH_TIMEOUT));
+    System.out.printf("leave: %s; errors %s%n", audit, writers.errors());
+    assertEquals(Map.of(), audit.missing());
+  }
+
+  @Test
+  void aCrashInTheMiddleLeavesNothingPaused() {
+    RepmgrCluster cluster = clusters.start();
+    RepmgrNode old = cluster.awaitHealthy(HEALTH_TIMEOUT);
+    Thread stop = new Thread(old::stop, "docker stop");
+    stop.start();
+    await("both to be paused")
+        .pollInSameThread()
+        .pollInterval(Duration.ofMillis(1))
+        .until(() -> old.others().stream().allMatch(LeaveIT::isPaused));
+    old.kill();
+    cluster.awaitPrimary(TIMEOUT, old);
+    await("nobody to be paused")
+        .atMost(PAUSE.plusSeconds(10))
+        .until(() -> old.others().stream().noneMatch(LeaveIT::isPaused));
+    old.start();
+    cluster.awaitHealthy(HEALTH_TIMEOUT);
+  }
+
+  /** Who has paused repmgrd wants no failover, not by a stop either. */
+  @Test
+  void aPauseByHandIsRespected() {
+    RepmgrCluster cluster = clusters.start();
+    RepmgrNode primary = cluster.awaitHealthy(HEALTH_TIMEOUT);
+    primary.exec("repmgr", "-f", "/etc/repmgr.conf", "service", "pause").orThrow();
+    primary.stop();
+    assertFalse(primary.logs().contains("handing over"), "it has handed over all the same");
+    for (RepmgrNode node : primary.others()) {
+      assertTrue(isPaused(node), node + " has been resumed");
+    }
+    primary.start();
+    assertEquals(primary, cluster.awaitPrimary(TIMEOUT));
+    primary.exec("repmgr", "-f", "/etc/repmgr.conf", "service", "unpause").orThrow();
+    cluster.awaitHealthy(HEALTH_TIMEOUT);
+  }
+
+  /** Two of three have left: the last one goes on, and only it may begin again. */
+  @Test
+  void theLastOneServesAndOthersDoNotForgetIt() throws SQLException {
+    RepmgrCluster cluster =
+        clusters.start(RepmgrCluster.builder().environment("SYNC_MODE", "quorum"));
+    RepmgrNode last = cluster.awaitHealthy(HEALTH_TIMEOUT);
+    List<RepmgrNode> others = last.others();
+    Writers writers;
+    try (Application application =
+        new Application(PoolKind.DATA_SOURCE, cluster.directJdbcUrl(), "last")) {
+      writers = application.writers();
+      awaitRows(writers, last);
+      others.forEach(RepmgrNode::stop);
+      awaitRows(writers, last);
+    }
+    last.stop();
+
+    int logged = others.get(0).logs().length();
+    others.forEach(RepmgrNode::start);
+    await("it to say why it does not lead")
+        .atMost(TIMEOUT)
+        .until(() -> others.get(0).logs().substring(logged).contains("this node took its leave"));
+    await("nobody to lead")
+        .during(Duration.ofSeconds(15))
+        .atMost(Duration.ofSeconds(20))
+        .until(() -> cluster.standbys().size() == 2);
+    last.start();
+    RepmgrNode after = cluster.awaitHealthy(HEALTH_TIMEOUT);
+    Writers.Audit audit = audit(writers, after);
+    System.out.printf("leave: the last one: %s%n", audit);
+    assertEquals(last, after);
+    assertEquals(Map.of(), audit.missing());
+  }
+
+  private static void awaitRows(Writers writers, RepmgrNode node) {
+    String address = node.containerAddress().host();
+    long before = writers.acknowledgedBy(address);
+    await("rows on " + node)
+        .atMost(TIMEOUT)
+        .until(() -> writers.acknowledgedBy(address) > before + 200);
+  }
+
+  private static boolean isPaused(RepmgrNode node) {
+    try {
+      return ask(node, "SELECT repmgr.repmgrd_is_paused()").equals("t");
+    } catch (SQLException e) {
+      return false;
+    }
+  }
+
+  private static String ask(RepmgrNode node, String sql) throws SQLException {
+    try (Connection connection = node.connect("repmgr");
+        Statement statement = connection.createStatement();
+        ResultSet row = statement.executeQuery(sql)) {
+      row.next();
+      return row.getString(1);
+    }
+  }
+
+  private static Writers.Audit audit(Writers writers, RepmgrNode node) throws SQLException {
+    try (Connection connection = node.connect("app")) {
+      return writers.audit(connection);
+    }
+  }
+}
