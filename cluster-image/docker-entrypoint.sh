@@ -255,6 +255,10 @@ own_directories() {
 # Root may be the only one who can read them; PostgreSQL wants a key that is its own, and nobody else's. Each start takes them
 # anew.
 install_tls() {
+    # Not from under a node that runs on this volume.
+    if [[ -e $STATE_DIR/.lock ]] && ! flock --nonblock "$STATE_DIR/.lock" true; then
+        die "another container uses the volume $STATE_DIR"
+    fi
     if [[ -z ${TLS_CERT_FILE:-} ]]; then
         rm -rf "$TLS_DIR"
         return

@@ -305,6 +305,10 @@ test_tls() {
         "$(entrypoint "TLS_CERT_FILE=$WORK/crt" "TLS_KEY_FILE=$WORK/crt" -- "$install; install_tls")"
     check_contains 'a file that is not there' "TLS_CERT_FILE names '/nonesuch'" \
         "$(entrypoint TLS_CERT_FILE=/nonesuch "TLS_KEY_FILE=$WORK/key" -- "$install; install_tls")"
+    touch "$WORK/state/.lock"
+    check_contains "a running node's is left alone" 'another container uses the volume' \
+        "$(entrypoint -- 'exec {lock}>"$STATE_DIR/.lock"; flock "$lock"; install_tls')"
+    check 'it is still there' ' sslmode=require' "$(entrypoint -- tls_conninfo)"
     check 'no TLS any more' '' "$(entrypoint -- 'install_tls; tls_conninfo')"
     check 'nodes talk by TLS' 2 "$(entrypoint -- 'render_tls_hba ""' | grep -cE '^hostnossl (all|replication) +repmgr all reject$')"
     check 'all do' 2 "$(entrypoint -- 'render_tls_hba require' | grep -cE '^hostnossl (all|replication) +all all reject$')"
