@@ -105,11 +105,11 @@ lack_of_promises() {
     [[ $answer == 'lead '* ]] || echo "${answer#* - }"
 }
 
-# silent_ones: who did not answer a moment ago.
+# silent_ones: who did not answer in time a moment ago; where nothing runs, something may at any moment.
 silent_ones() {
     local node
     for node in "${reports[@]}"; do
-        [[ $node != *=silent* ]] || printf ' %s' "${node%%=*}"
+        [[ $node != *=silent* || " ${down[*]} " == *" ${node%%=*} "* ]] || printf ' %s' "${node%%=*}"
     done
 }
 
@@ -118,6 +118,8 @@ await_no() {
     local why
     while :; do
         survey
+        # To wait for them again would take a second each time.
+        mute=$(silent_ones)
         why=$("$1")
         [[ -n $why ]] || (($(now_ms) - since < $2)) || return 0
         if [[ $why == *' is the primary' ]] || (($(now_ms) - since >= DOUBT)); then
@@ -147,7 +149,6 @@ promote() {
         await_no objection "$HICCUP" || return 1
         if [[ ${SYNC_MODE:-} == quorum && ${ALONE:-} != allow ]]; then
             take_promises
-            mute=$(silent_ones)
             await_no lack_of_promises 0 || return 1
         fi
     fi

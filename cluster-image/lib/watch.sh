@@ -114,7 +114,7 @@ watch() {
             [[ $healing == off ]] || look_round_as_standby
         fi
     done
-    [[ $verdict == anew ]]
+    if [[ $verdict == at-once ]]; then return 1; fi
 }
 
 # What these two share with watch: what they remember since earlier looks, and verdict, which is anew or at-once in the end.
