@@ -401,10 +401,20 @@ tls_conninfo() {
     fi
 }
 
+postgres_version() {
+    postgres --version | sed 's/.* \([0-9]*\)\..*/\1/'
+}
+
+# reconnect_attempts VERSION: how often repmgrd asks a primary again that does not answer, before it elects another. What a hiccup
+# needs is looked after in promote. libpq before 17 takes connect_timeout=1 as 2 (its documentation, "connect_timeout"), so that
+# there the first attempt is patient enough.
+reconnect_attempts() {
+    if (($1 >= 17)); then echo 1; else echo 0; fi
+}
+
 # render_repmgr_conf ID NAME
 #
-# A primary that is killed refuses connections at once: up to one interval to notice, two between three attempts.
-# A hiccup of a second therefore causes nothing, and a dead primary is replaced after about three.
+# A primary that is killed refuses connections at once: repmgrd notices within a second, and promote waits for one more.
 render_repmgr_conf() {
     cat <<END
 # Written by the entrypoint at every start; node_id and node_name are also its memory.
@@ -419,7 +429,7 @@ failover=automatic
 promote_command='/usr/local/bin/promote'
 follow_command='repmgr standby follow -f /etc/repmgr.conf --upstream-node-id=%n'
 monitor_interval_secs=1
-reconnect_attempts=1
+reconnect_attempts=$(reconnect_attempts "$(postgres_version)")
 reconnect_interval=1
 
 log_level=INFO

@@ -7,7 +7,8 @@
 
 PROMOTION_LOCK=4711     # an advisory lock; on a standby, too, it ends with the session that holds it
 HICCUP=1000             # milliseconds for which a primary that refuses is still waited for
-FENCED_AFTER=6          # seconds after which a primary that was last seen then, and was cut off, has stopped
+FENCED_AFTER=5          # seconds after which a primary that was seen last then, and was cut off, will have stopped by the time
+                        # that repmgr has waited for it, too: a second (connect_timeout), before it promotes
 DOUBT=6000              # milliseconds after which a promotion that others do not agree to is given up
 
 now_ms() {

@@ -42,7 +42,7 @@ check_lacks() {
 # entrypoint [VARIABLE=VALUE...] -- CODE: runs CODE with the entrypoint's functions, and only those variables set, in a
 # shell of its own. Prints what it says, on both channels, and the exit status if it is not 0.
 entrypoint() {
-    in_shell "$IMAGE_DIR/docker-entrypoint.sh" "$@"
+    in_shell "$IMAGE_DIR/docker-entrypoint.sh" "${@:1:$#-1}" "postgres_version() { echo 17; }; ${*: -1}"
 }
 
 provision() {
@@ -252,6 +252,9 @@ test_memory() {
 test_configuration() {
     local conf hba
     conf=$(entrypoint -- 'render_repmgr_conf 3 pg-3')
+    check_contains 'a primary that does not answer is asked once more' $'\nreconnect_attempts=1\n' "$conf"
+    check_contains 'but not where that takes two seconds each time' $'\nreconnect_attempts=0\n' \
+        "$(entrypoint -- 'postgres_version() { echo 15; }; render_repmgr_conf 3 pg-3')"
     check_contains 'id' $'\nnode_id=3\n' "$conf"
     check_contains 'name' $'\nnode_name=\'pg-3\'\n' "$conf"
     check_contains 'conninfo, without a password' \
