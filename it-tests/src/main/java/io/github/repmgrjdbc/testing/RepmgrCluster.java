@@ -3,6 +3,7 @@ package io.github.repmgrjdbc.testing;
 import com.github.dockerjava.api.DockerClient;
 import com.github.dockerjava.api.command.CreateContainerCmd;
 import com.github.dockerjava.api.exception.NotFoundException;
+import com.github.dockerjava.api.model.Bind;
 import com.github.dockerjava.api.model.Container;
 import com.github.dockerjava.api.model.HostConfig;
 import io.github.repmgrjdbc.HostAndPort;
@@ -94,6 +95,7 @@ public final class RepmgrCluster implements AutoCloseable {
   private final Map<String, String> environment;
   private final Map<Integer, Map<String, String>> environmentOfOne;
   private final Map<Integer, Integer> volumeSizes;
+  private final Map<String, Path> mounts;
   private final PacketFilter packetFilter;
   private final List<RepmgrNode> nodes = new CopyOnWriteArrayList<>();
   private final Thread shutdownHook = new Thread(this::close, "repmgr-cluster-shutdown");
@@ -115,6 +117,7 @@ public final class RepmgrCluster implements AutoCloseable {
     environment = Map.copyOf(builder.environment);
     environmentOfOne = Map.copyOf(builder.environmentOfOne);
     volumeSizes = Map.copyOf(builder.volumeSizes);
+    mounts = Map.copyOf(builder.mounts);
     name = "repmgr-" + randomHex(2);
     docker = DockerClientFactory.instance().client();
     packetFilter = new PacketFilter(docker, image, labels());
@@ -512,14 +515,19 @@ public final class RepmgrCluster implements AutoCloseable {
     if (primaryName == null || isWitness) {
       variables.put("POSTGRES_PASSWORD", superuserPassword);
     }
-    if (isWitness) {
-      variables.put("NODE_TYPE", "witness");
-    }
+    variables.put("NODE_TYPE", isWitness ? "witness" : "data");
     variables.put("HEALING", healing ? "on" : "off");
     variables.putAll(environment);
     variables.putAll(environmentOfOne.getOrDefault(number, Map.of()));
     variables.putAll(settings);
-    HostConfig host = HostConfig.newHostConfig().withNetworkMode(name).withPublishAllPorts(true);
+    HostConfig host =
+        HostConfig.newHostConfig()
+            .withNetworkMode(name)
+            .withPublishAllPorts(true)
+            .withBinds(
+                mounts.entrySet().stream()
+                    .map(mount -> Bind.parse(mount.getValue() + ":" + mount.getKey() + ":ro"))
+                    .toList());
     Integer megabytes = volumeSizes.get(number);
     if (megabytes != null) {
       host.withTmpFs(Map.of("/var/lib/postgresql", "size=" + megabytes + "m"));
@@ -656,6 +664,7 @@ public final class RepmgrCluster implements AutoCloseable {
     private final Map<String, String> environment = new TreeMap<>();
     private final Map<Integer, Map<String, String>> environmentOfOne = new TreeMap<>();
     private final Map<Integer, Integer> volumeSizes = new TreeMap<>();
+    private final Map<String, Path> mounts = new TreeMap<>();
 
     private Builder() {
       for (String variable : System.getProperty(ENVIRONMENT_PROPERTY, "").split(",", -1)) {
@@ -707,6 +716,12 @@ public final class RepmgrCluster implements AutoCloseable {
     /** Gives one node an environment variable more; 1 is the first primary. */
     public Builder environment(int number, String name, String value) {
       environmentOfOne.computeIfAbsent(number, key -> new TreeMap<>()).put(name, value);
+      return this;
+    }
+
+    /** Mounts a directory of the engine's host into all nodes, which can only read it. */
+    public Builder mount(Path directory, String target) {
+      mounts.put(target, directory.toAbsolutePath());
       return this;
     }
 
