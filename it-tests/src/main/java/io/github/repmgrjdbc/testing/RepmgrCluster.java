@@ -247,10 +247,15 @@ public final class RepmgrCluster implements AutoCloseable {
 
   /**
    * Whether the cluster is at full strength: one primary, all other nodes streaming from it,
-   * repmgrd watching over each of them, and everybody's copy of the node table saying so.
+   * repmgrd watching over each of them, and everybody's copy of the node table saying so. With
+   * {@code SYNC_MODE=quorum} the primary's commits wait for all of them, or some.
    */
   public boolean isHealthy() {
-    return Health.complaints(nodes).isEmpty();
+    return complaints().isEmpty();
+  }
+
+  private List<String> complaints() {
+    return Health.complaints(nodes, "quorum".equals(environment.get("SYNC_MODE")));
   }
 
   /**
@@ -267,7 +272,7 @@ public final class RepmgrCluster implements AutoCloseable {
           timeout,
           () -> {
             complaints.clear();
-            complaints.addAll(Health.complaints(nodes));
+            complaints.addAll(complaints());
             return complaints.isEmpty();
           });
     } catch (ConditionTimeoutException e) {
