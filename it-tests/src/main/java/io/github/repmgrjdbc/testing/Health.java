@@ -22,16 +22,11 @@ final class Health {
              CASE WHEN pg_is_in_recovery() THEN (SELECT received_tli FROM pg_stat_wal_receiver)
                   ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
              (SELECT status || ' from ' || sender_host FROM pg_stat_wal_receiver),
-             repmgr.repmgrd_is_running(), repmgr.repmgrd_is_paused(),
-             current_setting('synchronous_standby_names')
+             repmgr.repmgrd_is_running(), repmgr.repmgrd_is_paused()
       """;
 
   private static final String FOLLOWERS =
       "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'";
-
-  /** They do not count where a majority is asked for, nor where a commit waits for others. */
-  private static final String AWAY =
-      "SELECT node_name FROM public.nodes_away JOIN repmgr.nodes USING (node_id)";
 
   private static final String TABLE =
       """
@@ -49,8 +44,6 @@ final class Health {
       @Nullable String stream,
       boolean repmgrdRuns,
       boolean repmgrdPaused,
-      String synchronous,
-      Set<String> away,
       Set<String> followers,
       Set<String> table) {}
 
@@ -58,10 +51,8 @@ final class Health {
    * Lines of what is not as it should be, each with a node's name; none if the cluster is at full
    * strength: one primary, all others streaming from it and watched over by a repmgrd, and every
    * node knowing exactly that.
-   *
-   * @param quorum whether the primary's commits wait for the others
    */
-  static List<String> complaints(List<RepmgrNode> nodes, boolean quorum) {
+  static List<String> complaints(List<RepmgrNode> nodes) {
     List<String> complaints = new ArrayList<>();
     Map<RepmgrNode, Answer> answers = new LinkedHashMap<>();
     for (RepmgrNode node : nodes) {
@@ -92,7 +83,6 @@ final class Health {
           primary.ifPresent(
               leader -> {
                 Answer leaders = answers.get(leader);
-                complaints.addAll(complaintsOfCounting(node, leader, leaders, quorum));
                 complaints.addAll(complaintsOfStreaming(node, answer, leader, leaders));
                 complaints.addAll(complaintsOfTable(node, answer, nodes, leader));
               });
@@ -128,23 +118,6 @@ final class Health {
     return complaints;
   }
 
-  private static List<String> complaintsOfCounting(
-      RepmgrNode node, RepmgrNode primary, @Nullable Answer primarys, boolean quorum) {
-    List<String> complaints = new ArrayList<>();
-    if (primarys != null && primarys.away.contains(node.name())) {
-      complaints.add("%s has %s for one that is away".formatted(primary, node));
-    }
-    if (primarys != null
-        && quorum
-        && node != primary
-        && !node.isWitness()
-        && !primarys.synchronous.contains('"' + node.name() + '"')) {
-      complaints.add(
-          "%s does not wait for %s, but for %s".formatted(primary, node, primarys.synchronous));
-    }
-    return complaints;
-  }
-
   private static List<String> complaintsOfTable(
       RepmgrNode node, Answer answer, List<RepmgrNode> nodes, RepmgrNode primary) {
     Set<String> wanted = new TreeSet<>();
@@ -175,7 +148,6 @@ final class Health {
         Statement statement = connection.createStatement()) {
       Set<String> followers = texts(statement, FOLLOWERS);
       Set<String> table = texts(statement, TABLE);
-      Set<String> away = node.isWitness() ? Set.of() : texts(statement, AWAY);
       try (ResultSet row = statement.executeQuery(NODE)) {
         row.next();
         return new Answer(
@@ -184,8 +156,6 @@ final class Health {
             row.getString(3),
             row.getBoolean(4),
             row.getBoolean(5),
-            row.getString(6),
-            away,
             followers,
             table);
       }

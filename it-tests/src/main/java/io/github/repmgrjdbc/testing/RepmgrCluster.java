@@ -3,7 +3,6 @@ package io.github.repmgrjdbc.testing;
 import com.github.dockerjava.api.DockerClient;
 import com.github.dockerjava.api.command.CreateContainerCmd;
 import com.github.dockerjava.api.exception.NotFoundException;
-import com.github.dockerjava.api.model.Bind;
 import com.github.dockerjava.api.model.Container;
 import com.github.dockerjava.api.model.HostConfig;
 import io.github.repmgrjdbc.HostAndPort;
@@ -95,7 +94,6 @@ public final class RepmgrCluster implements AutoCloseable {
   private final Map<String, String> environment;
   private final Map<Integer, Map<String, String>> environmentOfOne;
   private final Map<Integer, Integer> volumeSizes;
-  private final Map<String, Path> mounts;
   private final PacketFilter packetFilter;
   private final List<RepmgrNode> nodes = new CopyOnWriteArrayList<>();
   private final Thread shutdownHook = new Thread(this::close, "repmgr-cluster-shutdown");
@@ -117,7 +115,6 @@ public final class RepmgrCluster implements AutoCloseable {
     environment = Map.copyOf(builder.environment);
     environmentOfOne = Map.copyOf(builder.environmentOfOne);
     volumeSizes = Map.copyOf(builder.volumeSizes);
-    mounts = Map.copyOf(builder.mounts);
     name = "repmgr-" + randomHex(2);
     docker = DockerClientFactory.instance().client();
     packetFilter = new PacketFilter(docker, image, labels());
@@ -247,15 +244,10 @@ public final class RepmgrCluster implements AutoCloseable {
 
   /**
    * Whether the cluster is at full strength: one primary, all other nodes streaming from it,
-   * repmgrd watching over each of them, and everybody's copy of the node table saying so. With
-   * {@code SYNC_MODE=quorum} the primary's commits wait for all of them, or some.
+   * repmgrd watching over each of them, and everybody's copy of the node table saying so.
    */
   public boolean isHealthy() {
-    return complaints().isEmpty();
-  }
-
-  private List<String> complaints() {
-    return Health.complaints(nodes, "quorum".equals(environment.get("SYNC_MODE")));
+    return Health.complaints(nodes).isEmpty();
   }
 
   /**
@@ -272,7 +264,7 @@ public final class RepmgrCluster implements AutoCloseable {
           timeout,
           () -> {
             complaints.clear();
-            complaints.addAll(complaints());
+            complaints.addAll(Health.complaints(nodes));
             return complaints.isEmpty();
           });
     } catch (ConditionTimeoutException e) {
@@ -520,19 +512,14 @@ public final class RepmgrCluster implements AutoCloseable {
     if (primaryName == null || isWitness) {
       variables.put("POSTGRES_PASSWORD", superuserPassword);
     }
-    variables.put("NODE_TYPE", isWitness ? "witness" : "data");
+    if (isWitness) {
+      variables.put("NODE_TYPE", "witness");
+    }
     variables.put("HEALING", healing ? "on" : "off");
     variables.putAll(environment);
     variables.putAll(environmentOfOne.getOrDefault(number, Map.of()));
     variables.putAll(settings);
-    HostConfig host =
-        HostConfig.newHostConfig()
-            .withNetworkMode(name)
-            .withPublishAllPorts(true)
-            .withBinds(
-                mounts.entrySet().stream()
-                    .map(mount -> Bind.parse(mount.getValue() + ":" + mount.getKey() + ":ro"))
-                    .toList());
+    HostConfig host = HostConfig.newHostConfig().withNetworkMode(name).withPublishAllPorts(true);
     Integer megabytes = volumeSizes.get(number);
     if (megabytes != null) {
       host.withTmpFs(Map.of("/var/lib/postgresql", "size=" + megabytes + "m"));
@@ -669,7 +656,6 @@ public final class RepmgrCluster implements AutoCloseable {
     private final Map<String, String> environment = new TreeMap<>();
     private final Map<Integer, Map<String, String>> environmentOfOne = new TreeMap<>();
     private final Map<Integer, Integer> volumeSizes = new TreeMap<>();
-    private final Map<String, Path> mounts = new TreeMap<>();
 
     private Builder() {
       for (String variable : System.getProperty(ENVIRONMENT_PROPERTY, "").split(",", -1)) {
@@ -721,12 +707,6 @@ public final class RepmgrCluster implements AutoCloseable {
     /** Gives one node an environment variable more; 1 is the first primary. */
     public Builder environment(int number, String name, String value) {
       environmentOfOne.computeIfAbsent(number, key -> new TreeMap<>()).put(name, value);
-      return this;
-    }
-
-    /** Mounts a directory of the engine's host into all nodes, which can only read it. */
-    public Builder mount(Path directory, String target) {
-      mounts.put(target, directory.toAbsolutePath());
       return this;
     }
 
