@@ -70,6 +70,33 @@ class RepmgrClusterIT {
   }
 
   @Test
+  void nodesAreCutOffAndReconnected() throws SQLException {
+    RepmgrCluster cluster = clusters.start();
+    RepmgrNode primary = cluster.awaitHealthy(Duration.ofMinutes(1));
+    RepmgrNode standby = cluster.standbys().get(0);
+    String[] reach = {"pg_isready", "-q", "-t", "1", "-h", primary.containerAddress().host()};
+    assertEquals(0, standby.exec(reach).exitCode());
+
+    standby.cutOffFrom(primary);
+    assertEquals(2, standby.exec(reach).exitCode(), "the primary is reached");
+    standby.connect("postgres").close();
+
+    standby.cutOff();
+    assertThrows(SQLException.class, () -> standby.connect("postgres"), "clients reach it");
+    assertFalse(cluster.isHealthy());
+
+    standby.reconnect();
+    standby.connect("postgres").close();
+    assertEquals(0, standby.exec(reach).exitCode());
+    standby.cutOff();
+    standby.kill();
+    standby.reconnect();
+    standby.start();
+    standby.reconnect();
+    assertEquals(primary, cluster.awaitHealthy(Duration.ofMinutes(1)));
+  }
+
+  @Test
   void closeLeavesNothing() {
     RepmgrCluster cluster = clusters.start();
     List<String> volumes = volumes(cluster);
