@@ -775,7 +775,7 @@ serve_http() {
     [[ $http_port != 0 && $http_port != off ]] || return 0
     trap 'kill "$socat_pid" 2>/dev/null || true; exit 0' TERM
     while :; do
-        socat -d0 "TCP-LISTEN:$http_port,fork,reuseaddr,max-children=32,backlog=64" \
+        socat -lf /dev/null "TCP-LISTEN:$http_port,fork,reuseaddr,max-children=32,backlog=64" \
             EXEC:'timeout 5 health --http' </dev/null &
         socat_pid=$!
         wait "$socat_pid" || true

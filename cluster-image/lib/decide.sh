@@ -141,7 +141,7 @@ decide() {
 
     if [[ -n $primary ]]; then
         if ((primary_timeline < own_timeline)); then
-            if ((waited >= GRACE && $(up_to_timeline "$primary_timeline" "$self" "$@") * 2 > known)); then
+            if ((waited >= GRACE && (known < 3 || $(up_to_timeline "$primary_timeline" "$self" "$@") * 2 > known))); then
                 echo "clone $primary a majority is on timeline $primary_timeline; nobody has gone on from $own_timeline here"
             else
                 echo "hold - $primary is primary on timeline $primary_timeline, older than $own_timeline here"

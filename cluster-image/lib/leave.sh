@@ -64,7 +64,7 @@ take_leave() {
     local said
     touch "$LEFT"
     if ! said=$(timeout 3 psql -XAtqw "$(conninfo "$1")" 2>&1 \
-        -c "INSERT INTO public.nodes_away VALUES ($node_id) ON CONFLICT DO NOTHING"); then
+        -c "INSERT INTO public.nodes_away VALUES ($node_id) ON CONFLICT (node_id) DO UPDATE SET returning = false"); then
         log "stopping without leave: ${said%%$'\n'*}"
         [[ $said != 'psql: error: connection to server'* ]] || rm -f "$LEFT"
     fi
@@ -113,7 +113,7 @@ hand_over() {
     began=$(now_ms)
     [[ $(local_psql -d repmgr -c 'SELECT pg_is_in_recovery() OR repmgr.repmgrd_is_paused()') == f ]] || return 1
     to=$(successor) && [[ -n $to ]] || return 1
-    successor_id=$(awk -v name="$to" '$2 == name { print $1 }' "$MEMBERS")
+    successor_id=$(id_of "$to")
     others=$(awk -v self="$node_name" '$2 != self && $4 != "away" { print $2 }' "$MEMBERS")
     streaming=$(local_psql -c 'SELECT application_name FROM pg_stat_replication' | grep -vxF "$to" || true)
     log "handing over to $to"

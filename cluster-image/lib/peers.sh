@@ -69,7 +69,7 @@ remember_members() {
     local members
     members=$(local_psql -d repmgr -F ' ' 2>/dev/null -c "
         SELECT node_id, node_name, type,
-               CASE WHEN node_id IN (SELECT node_id FROM public.nodes_away) THEN 'away' ELSE 'there' END, priority
+               CASE WHEN node_id IN (SELECT node_id FROM public.nodes_away WHERE NOT returning) THEN 'away' ELSE 'there' END, priority
           FROM repmgr.nodes ORDER BY priority DESC, node_id") || return 0
     if [[ -n $members && $members != "$(cat "$MEMBERS" 2>/dev/null)" ]]; then
         write_file "$MEMBERS" <<<"$members"
@@ -91,6 +91,11 @@ members_that_count() {
 is_member() {
     [[ -r $MEMBERS ]] &&
         awk -v name="$1" -v what="$2" '$2 == name && ($3 == what || $4 == what) { found = 1 } END { exit !found }' "$MEMBERS"
+}
+
+# id_of NAME
+id_of() {
+    awk -v name="$1" '$2 == name { print $1 }' "$MEMBERS"
 }
 
 # is_barred NAME: whether it may never lead.

@@ -118,7 +118,7 @@ hold() {
 lead() {
     if [[ $(data_state) == primary ]]; then
         if [[ -n $postgres_pid ]]; then
-            [[ $(returning_node) != nobody ]] || prepare_to_lead || return 1
+            prepare_to_lead || return 1
             stop_postgres
         fi
         rm -f "$PGDATA/standby.signal" "$WAS_PRIMARY"

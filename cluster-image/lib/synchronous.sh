@@ -6,7 +6,8 @@
 #
 # - A node that leaves ends first and says so then: whoever knows of its leave has all that it had acknowledged.
 # - A node that comes back is first waited for by one acknowledgement more than before (in place of none, one). Then the
-#   table counts it. Once that many nodes have this, too, N/2 will do again.
+#   table counts it, as returning. Once that many nodes have this, too, its row goes, and N/2 will do again. Only then does it
+#   take itself for one that has everything (LEFT). If it is gone before that, it is as if it had never been back.
 #
 # Without SYNC_MODE only the table changes.
 #
@@ -14,6 +15,7 @@
 
 SYNCHRONOUS_CONF=$STATE_DIR/conf.d/synchronous.conf     # outside of the data directory, which copies take over
 ACKNOWLEDGE_TIMEOUT=2   # seconds in which the nodes must have what the table says
+SETTLE=0.5              # seconds in which PostgreSQL's processes have surely read a new configuration
 
 # synchronous_names COUNT NAME...: the value of synchronous_standby_names.
 synchronous_names() {
@@ -26,41 +28,57 @@ synchronous_names() {
     echo "ANY $count ($list)"
 }
 
-# others_that_count: the names of the other nodes whose acknowledgement counts, by the node table here.
+# nodes_where CONDITION: the names of the nodes with data, in the order of ids, by the node table here.
+nodes_where() {
+    local_psql -d repmgr -c "SELECT coalesce(string_agg(node_name, ' ' ORDER BY node_id), '')
+        FROM repmgr.nodes LEFT JOIN public.nodes_away away USING (node_id) WHERE type <> 'witness' AND priority > 0 AND $1"
+}
+
+# The names of the other nodes whose acknowledgement counts; those that are away; those that are on their way back.
 others_that_count() {
-    local_psql -d repmgr -c "SELECT coalesce(string_agg(node_name, ' ' ORDER BY node_id), '') FROM repmgr.nodes
-        WHERE type <> 'witness' AND priority > 0 AND node_id <> $node_id AND node_id NOT IN (SELECT node_id FROM public.nodes_away)"
+    nodes_where "node_id <> $node_id AND away.returning IS DISTINCT FROM false"
 }
 
-# who_returns: a node that is away by the table, and that streams from here.
-who_returns() {
-    local_psql -d repmgr -c "SELECT node_name FROM public.nodes_away JOIN repmgr.nodes USING (node_id)
-        WHERE node_name IN (SELECT application_name FROM pg_stat_replication WHERE state = 'streaming') ORDER BY node_id LIMIT 1"
+nodes_away() {
+    nodes_where 'NOT away.returning'
 }
 
-# set_synchronous NAMES [RETURNING]: from now on, or from the next start.
+nodes_returning() {
+    nodes_where 'away.returning'
+}
+
+# is_streaming NAME: whether it gets WAL from here.
+is_streaming() {
+    [[ $(local_psql -c "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name = '$1'") != 0 ]]
+}
+
+# change_away STATEMENT: of repmgr's table of who is away. Nobody waits for anybody here.
+change_away() {
+    local_psql -d repmgr -c "SET synchronous_commit = local; $1"
+}
+
+# set_synchronous NAMES: from now on, or from the next start.
 set_synchronous() {
-    local text="# returning: ${2:-nobody}"$'\n'"synchronous_standby_names = '$1'"
+    local text="synchronous_standby_names = '$1'"
     if [[ $text != "$(cat "$SYNCHRONOUS_CONF" 2>/dev/null)" ]]; then
-        [[ ${SYNC_MODE:-} != quorum ]] || log "synchronous: ${1:-no standby}${2:+, until $2 counts}"
+        [[ ${SYNC_MODE:-} != quorum ]] || log "synchronous: ${1:-no standby}"
         write_file "$SYNCHRONOUS_CONF" <<<"$text"
         [[ -z $postgres_pid ]] || kill -HUP "$postgres_pid"
     fi
 }
 
-# returning_node: whom set_synchronous was told of last; nobody, in most cases.
-returning_node() {
-    sed -n 's/^# returning: //p' "$SYNCHRONOUS_CONF" 2>/dev/null || echo nobody
-}
-
-# wait_for_others: for N/2 of them, from now on. A standby does so, too, so that nothing is left to do when it is promoted.
+# wait_for_others: for N/2 of them, or one more as long as somebody is on its way back, from now on. A standby does so, too,
+# so that nothing is left to do when it is promoted.
 wait_for_others() {
-    local names
+    local names on_its_way count
     local -a others
-    names=$(others_that_count) || return 1
+    names=$(others_that_count) && on_its_way=$(nodes_returning) || return 1
     read -r -a others <<<"$names"
+    count=$(((${#others[@]} + 1) / 2))
+    # Without it there is one node less, so that this is one more than half of those.
+    [[ -z $on_its_way ]] || count=$((${#others[@]} / 2 + 1))
     [[ ${SYNC_MODE:-} == quorum ]] || others=()
-    set_synchronous "$(synchronous_names $(((${#others[@]} + 1) / 2)) "${others[@]}")"
+    set_synchronous "$(synchronous_names "$count" "${others[@]}")"
 }
 
 # prepare_to_lead: returns when whatever is committed from now on will wait for the others.
@@ -76,12 +94,6 @@ prepare_to_lead() {
     return 1
 }
 
-# count_again CONDITION: the nodes of which that is true, in the table.
-count_again() {
-    local_psql -d repmgr -c "SET synchronous_commit = local; DELETE FROM public.nodes_away
-        WHERE node_id IN (SELECT node_id FROM repmgr.nodes WHERE $1)"
-}
-
 # is_acknowledged COUNT NAME...: whether that many of them have all that is here now.
 is_acknowledged() {
     local count=$1 list end=$((SECONDS + ACKNOWLEDGE_TIMEOUT)) lsn
@@ -95,27 +107,48 @@ is_acknowledged() {
     done
 }
 
-# keep_membership: of a primary, once a second. Takes one step, if there is one to take.
+# keep_membership: of a primary, once a second.
 keep_membership() {
-    local returns returning names
-    local -a others
+    local node
     # These acknowledge nothing.
-    count_again "type = 'witness' OR node_id = $node_id" || return 1
-    returns=$(who_returns) && names=$(others_that_count) || return 1
-    read -r -a others <<<"$names"
-    returning=$(returning_node)
-    if [[ ${SYNC_MODE:-} != quorum ]]; then
-        [[ -z $returns ]] || count_again "node_name = '$returns'"
-    elif [[ -n $returns && $returning == nobody ]]; then
-        # The processes that send WAL have a second to read this.
-        set_synchronous "$(synchronous_names $(((${#others[@]} + 1) / 2 + 1)) "${others[@]}" "$returns")" "$returns"
-        return
-    elif [[ -n $returns && $returning == "$returns" ]]; then
-        count_again "node_name = '$returns'"
-        return
-    elif [[ " ${others[*]} " == *" $returning "* ]]; then
-        # It was one node less when this began, so that the number then was that of the others now.
-        is_acknowledged $((${#others[@]} / 2 + 1)) "${others[@]}" || return 0
-    fi
+    change_away "DELETE FROM public.nodes_away USING repmgr.nodes
+        WHERE nodes_away.node_id = nodes.node_id AND (type = 'witness' OR priority = 0 OR nodes.node_id = $node_id)" || return 1
+    for node in $(nodes_returning); do
+        rely_on "$node" || return 1
+    done
+    for node in $(nodes_away); do
+        # One at a time: half of the old ones and half of the new ones must meet.
+        [[ -z $(nodes_returning) ]] || break
+        if is_streaming "$node"; then
+            let_in "$node" && rely_on "$node" || return 1
+        fi
+    done
     wait_for_others
+}
+
+# let_in NODE: has it counted; one more acknowledgement is waited for before that.
+let_in() {
+    local names
+    local -a others
+    if [[ ${SYNC_MODE:-} == quorum ]]; then
+        names=$(others_that_count) || return 1
+        read -r -a others <<<"$names"
+        set_synchronous "$(synchronous_names $(((${#others[@]} + 1) / 2 + 1)) "${others[@]}" "$1")"
+        # For the processes that send WAL to read this.
+        sleep "$SETTLE"
+    fi
+    change_away "UPDATE public.nodes_away SET returning = true WHERE node_id = $(id_of "$1")"
+}
+
+# rely_on NODE: once enough have it that it counts; not if it is gone again before that.
+rely_on() {
+    local names
+    local -a others
+    names=$(others_that_count) || return 1
+    read -r -a others <<<"$names"
+    if [[ ${SYNC_MODE:-} != quorum ]] || is_acknowledged $((${#others[@]} / 2 + 1)) "${others[@]}"; then
+        change_away "DELETE FROM public.nodes_away WHERE node_id = $(id_of "$1")"
+    elif ! is_streaming "$1"; then
+        change_away "UPDATE public.nodes_away SET returning = false WHERE node_id = $(id_of "$1")"
+    fi
 }

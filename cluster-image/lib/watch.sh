@@ -76,10 +76,8 @@ is_fed_on() {
 
 # turn_to PRIMARY: by repmgr's own means, as repmgrd should have done; client sessions go on.
 turn_to() {
-    local id
-    id=$(awk -v name="$1" '$2 == name { print $1 }' "$MEMBERS")
     log "no WAL comes from $1, though it is primary; following it"
-    timeout 5 repmgr -f "$REPMGR_CONF" --log-level=WARNING standby follow --upstream-node-id="$id" > >(format_log repmgr) 2>&1
+    timeout 5 repmgr -f "$REPMGR_CONF" --log-level=WARNING standby follow --upstream-node-id="$(id_of "$1")" > >(format_log repmgr) 2>&1
 }
 
 # catch_up PRIMARY: this node took its leave; once it is counted again, and has all that was there then, nothing is missing.

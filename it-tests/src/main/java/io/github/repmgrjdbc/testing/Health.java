@@ -23,7 +23,8 @@ final class Health {
                   ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
              (SELECT status || ' from ' || sender_host FROM pg_stat_wal_receiver),
              repmgr.repmgrd_is_running(), repmgr.repmgrd_is_paused(),
-             (SELECT count(*) FROM public.nodes_away) > 0 OR (pg_stat_file('../left', true)).size IS NOT NULL
+             (SELECT count(*) FROM public.nodes_away) > 0 OR (pg_stat_file('../left', true)).size IS NOT NULL,
+             current_setting('synchronous_standby_names')
       """;
 
   private static final String FOLLOWERS =
@@ -46,6 +47,7 @@ final class Health {
       boolean repmgrdRuns,
       boolean repmgrdPaused,
       boolean incomplete,
+      String synchronous,
       Set<String> followers,
       Set<String> table) {}
 
@@ -53,8 +55,10 @@ final class Health {
    * Lines of what is not as it should be, each with a node's name; none if the cluster is at full
    * strength: one primary, all others streaming from it and watched over by a repmgrd, and every
    * node knowing exactly that.
+   *
+   * @param quorum whether the primary's commits wait for the others
    */
-  static List<String> complaints(List<RepmgrNode> nodes) {
+  static List<String> complaints(List<RepmgrNode> nodes, boolean quorum) {
     List<String> complaints = new ArrayList<>();
     Map<RepmgrNode, Answer> answers = new LinkedHashMap<>();
     for (RepmgrNode node : nodes) {
@@ -85,6 +89,9 @@ final class Health {
           primary.ifPresent(
               leader -> {
                 Answer leaders = answers.get(leader);
+                if (quorum) {
+                  complaints.addAll(complaintsOfWaiting(node, leader, leaders));
+                }
                 complaints.addAll(complaintsOfStreaming(node, answer, leader, leaders));
                 complaints.addAll(complaintsOfTable(node, answer, nodes, leader));
               });
@@ -121,6 +128,18 @@ final class Health {
       complaints.add("%s does not stream to %s".formatted(primary, node));
     }
     return complaints;
+  }
+
+  private static List<String> complaintsOfWaiting(
+      RepmgrNode node, RepmgrNode primary, @Nullable Answer primarys) {
+    if (primarys == null
+        || node == primary
+        || node.isWitness()
+        || primarys.synchronous.contains('"' + node.name() + '"')) {
+      return List.of();
+    }
+    return List.of(
+        "%s does not wait for %s, but for %s".formatted(primary, node, primarys.synchronous));
   }
 
   private static List<String> complaintsOfTable(
@@ -162,6 +181,7 @@ final class Health {
             row.getBoolean(4),
             row.getBoolean(5),
             row.getBoolean(6),
+            row.getString(7),
             followers,
             table);
       }

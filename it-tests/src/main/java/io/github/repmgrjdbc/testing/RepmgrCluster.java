@@ -250,7 +250,11 @@ public final class RepmgrCluster implements AutoCloseable {
    * repmgrd watching over each of them, and everybody's copy of the node table saying so.
    */
   public boolean isHealthy() {
-    return Health.complaints(nodes).isEmpty();
+    return complaints().isEmpty();
+  }
+
+  private List<String> complaints() {
+    return Health.complaints(nodes, "quorum".equals(environment.get("SYNC_MODE")));
   }
 
   /**
@@ -267,7 +271,7 @@ public final class RepmgrCluster implements AutoCloseable {
           timeout,
           () -> {
             complaints.clear();
-            complaints.addAll(Health.complaints(nodes));
+            complaints.addAll(complaints());
             return complaints.isEmpty();
           });
     } catch (ConditionTimeoutException e) {
