@@ -63,6 +63,6 @@ ALTER FUNCTION public.reserve_node_id(text, integer) OWNER TO repmgr;
 -- not yet relied on: see lib/synchronous.sh.
 CREATE TABLE public.nodes_away (
     node_id integer PRIMARY KEY,
-    returning boolean NOT NULL DEFAULT false
+    comes_back boolean NOT NULL DEFAULT false
 );
 ALTER TABLE public.nodes_away OWNER TO repmgr;

@@ -64,7 +64,7 @@ take_leave() {
     local said
     touch "$LEFT"
     if ! said=$(timeout 3 psql -XAtqw "$(conninfo "$1")" 2>&1 \
-        -c "INSERT INTO public.nodes_away VALUES ($node_id) ON CONFLICT (node_id) DO UPDATE SET returning = false"); then
+        -c "INSERT INTO public.nodes_away VALUES ($node_id) ON CONFLICT (node_id) DO UPDATE SET comes_back = false"); then
         log "stopping without leave: ${said%%$'\n'*}"
         [[ $said != 'psql: error: connection to server'* ]] || rm -f "$LEFT"
     fi

@@ -69,7 +69,7 @@ remember_members() {
     local members
     members=$(local_psql -d repmgr -F ' ' 2>/dev/null -c "
         SELECT node_id, node_name, type,
-               CASE WHEN node_id IN (SELECT node_id FROM public.nodes_away WHERE NOT returning) THEN 'away' ELSE 'there' END, priority
+               CASE WHEN node_id IN (SELECT node_id FROM public.nodes_away WHERE NOT comes_back) THEN 'away' ELSE 'there' END, priority
           FROM repmgr.nodes ORDER BY priority DESC, node_id") || return 0
     if [[ -n $members && $members != "$(cat "$MEMBERS" 2>/dev/null)" ]]; then
         write_file "$MEMBERS" <<<"$members"

@@ -36,15 +36,15 @@ nodes_where() {
 
 # The names of the other nodes whose acknowledgement counts; those that are away; those that are on their way back.
 others_that_count() {
-    nodes_where "node_id <> $node_id AND away.returning IS DISTINCT FROM false"
+    nodes_where "node_id <> $node_id AND away.comes_back IS DISTINCT FROM false"
 }
 
 nodes_away() {
-    nodes_where 'NOT away.returning'
+    nodes_where 'NOT away.comes_back'
 }
 
 nodes_returning() {
-    nodes_where 'away.returning'
+    nodes_where 'away.comes_back'
 }
 
 # is_streaming NAME: whether it gets WAL from here.
@@ -137,7 +137,7 @@ let_in() {
         # For the processes that send WAL to read this.
         sleep "$SETTLE"
     fi
-    change_away "UPDATE public.nodes_away SET returning = true WHERE node_id = $(id_of "$1")"
+    change_away "UPDATE public.nodes_away SET comes_back = true WHERE node_id = $(id_of "$1")"
 }
 
 # rely_on NODE: once enough have it that it counts; not if it is gone again before that.
@@ -149,6 +149,6 @@ rely_on() {
     if [[ ${SYNC_MODE:-} != quorum ]] || is_acknowledged $((${#others[@]} / 2 + 1)) "${others[@]}"; then
         change_away "DELETE FROM public.nodes_away WHERE node_id = $(id_of "$1")"
     elif ! is_streaming "$1"; then
-        change_away "UPDATE public.nodes_away SET returning = false WHERE node_id = $(id_of "$1")"
+        change_away "UPDATE public.nodes_away SET comes_back = false WHERE node_id = $(id_of "$1")"
     fi
 }

@@ -25,8 +25,8 @@ setup() {
         local node=${1##* }
         case $1 in
             *USING*) return ;;
-            *'returning = true'*) away=$(without "$node" "$away") counting="$counting $node" returning=$node ;;
-            *'returning = false'*) away="$away $node" counting=$(without "$node" "$counting") returning='' ;;
+            *'comes_back = true'*) away=$(without "$node" "$away") counting="$counting $node" returning=$node ;;
+            *'comes_back = false'*) away="$away $node" counting=$(without "$node" "$counting") returning='' ;;
             DELETE*) returning='' ;;
         esac
         changes+="${1%% *} with $(waits_for_now); "
