@@ -34,13 +34,15 @@ who_said() {
 # lock_majority VOTES HOST...: takes the lock on all that give it; fails if, with VOTES more, they are no majority. Two nodes
 # have no majority: there, the other one's absence is no reason to stay without a primary.
 lock_majority() {
-    local votes known=$(($# - 1)) deadline
+    local votes answered known=$(($# - 1)) deadline
     deadline=$(($(now_ms) + 1000 * (ASK_TIMEOUT + 1)))
     while :; do
+        # In this order: what comes in between is seen the next time.
+        answered=$(grep -cE ' (lock .|ended)$' "$said") || true
         votes=$(($(wc -w <<<"$(who_said 'lock t')") + $1))
         if ((votes * 2 > known || (known < 3 && votes > 0))); then
             return 0
-        elif (($(grep -cE ' (lock .|ended)$' "$said") >= known || $(now_ms) >= deadline)); then
+        elif ((answered >= known || $(now_ms) >= deadline)); then
             log "not promoting: $votes of $known nodes consent, which is no majority; $(paste -sd, "$said")"
             return 1
         fi

@@ -49,11 +49,12 @@ has_majority() {
     ((known < 3 || there * 2 > known))
 }
 
-# heard_standbys: who has just said over the replication's connection that it is there. On a busy machine an answer to a new
-# connection may take longer.
+# heard_standbys: who has said over the replication's connection that it is there, within the last two seconds, and the
+# milliseconds since the oldest of these words. On a busy machine an answer to a new connection may take longer.
 heard_standbys() {
-    local_psql -c "SELECT coalesce(string_agg(application_name, ' '), '') FROM pg_stat_replication
-        WHERE reply_time > now() - interval '1500 ms'" 2>/dev/null || true
+    local_psql -F ' ' 2>/dev/null -c "
+        SELECT coalesce(max(extract(epoch FROM clock_timestamp() - reply_time) * 1000)::int, 0), string_agg(application_name, ' ')
+          FROM pg_stat_replication WHERE reply_time > clock_timestamp() - interval '2 s'" || echo 0
 }
 
 # newest_primary NODE=STATE...: the name and the timeline of the primary on the newest, if there is any; of several on
@@ -93,10 +94,10 @@ catch_up() {
 # Returns when the place has to be taken anew; says why in the log. With 1: PostgreSQL must end at once.
 watch() {
     if is_witness; then watch_witness; fi
-    local state began verdict='' alone_since='' no_primary_since='' stray_since='' told=''
+    local state began verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told=''
     while [[ -z $verdict ]]; do
         # Who is alone looks at once again.
-        [[ -n $alone_since ]] || sleep "$WATCH_INTERVAL"
+        [[ -n $alone ]] || sleep "$WATCH_INTERVAL"
         remember_members
         end_forgotten_pause
         began=$(now_ms)
@@ -107,7 +108,7 @@ watch() {
             [[ $healing == off ]] || look_round_as_primary
             [[ -n $verdict ]] || keep_membership || true
         else
-            alone_since=''
+            majority_at='' alone=''
             wait_for_others || true
             [[ $healing == off ]] || look_round_as_standby
         fi
@@ -117,14 +118,21 @@ watch() {
 
 # What these two share with watch: what they remember since earlier looks, and verdict, which is anew or at-once in the end.
 look_round_as_primary() {
-    local alone_for=0 why
-    if has_majority "$(heard_standbys)" "${reports[@]}"; then
-        alone_since=''
+    local alone_for age heard why
+    if has_majority '' "${reports[@]}"; then
+        majority_at=$began
     else
-        [[ -n $alone_since ]] || log "no majority: ${reports[*]}"
-        : "${alone_since:=$began}"
-        alone_for=$((($(now_ms) - alone_since) / 1000))
+        read -r age heard <<<"$(heard_standbys)"
+        if has_majority "$heard" "${reports[@]}"; then
+            majority_at=$(($(now_ms) - age))
+        elif [[ -z $alone ]]; then
+            log "no majority: ${reports[*]}"
+        fi
     fi
+    alone_for=$(($(now_ms) - ${majority_at:=$began}))
+    alone=
+    if ((alone_for >= 2000)); then alone=yes; fi
+    alone_for=$((alone_for / 1000))
     why=$(judge "$node_name" "$alone_for" "${reports[@]}")
     if [[ -n $why ]]; then
         log "stepping down: $why"
