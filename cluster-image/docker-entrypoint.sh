@@ -388,8 +388,11 @@ write_passfile() {
     fi
 }
 
+# Who vanishes in the middle of an answer is noticed after about ten seconds.
+KEEPALIVES=' keepalives_idle=5 keepalives_interval=2 keepalives_count=3'
+
 conninfo() {
-    printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=1%s' "$1" "$(tls_conninfo)"
+    printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=1%s' "$1" "$KEEPALIVES$(tls_conninfo)"
 }
 
 # What makes the nodes talk to each other by TLS only.
@@ -463,6 +466,7 @@ wal_keep_size = '512MB'                 # a standby may be away that long, and p
 max_slot_wal_keep_size = '2GB'          # a dead standby's slot must not fill the disk
 wal_retrieve_retry_interval = '500ms'   # a standby is back soon after its upstream
 wal_receiver_status_interval = '1s'     # a primary knows who hears it
+wal_sender_timeout = '10s'              # and who does not
 include_dir = '../conf.d'               # what is this node's own, and not for copies
 END
     # By this the others tell a witness from a primary, also one that is not registered.
@@ -553,13 +557,14 @@ initialise() {
 # reserve_node_id PRIMARY: sets node_id to the id that it has reserved for this node. A conflict is final, silence is not.
 reserve_node_id() {
     local answer status=0
-    answer=$(psql -XAtqw "$(conninfo "$1")" \
+    answer=$(timeout 10 psql -XAtqw "$(conninfo "$1")" \
         -c "SELECT public.reserve_node_id('$node_name', ${NODE_ID:-NULL})" 2>&1) || status=$?
-    case $status in
-        0) node_id=$answer ;;
-        1) die "$1 gave this node no id: ${answer%%$'\n'*}" ;;
-        *) return 1 ;;
+    # In the words of metadata.sql; all else may be better in a moment.
+    case $answer in
+        *' is taken by node '* | *' asks for '*) die "$1 gave this node no id: ${answer%%$'\n'*}" ;;
     esac
+    ((status == 0)) || return 1
+    node_id=$answer
 }
 
 write_repmgr_conf() {
@@ -579,7 +584,7 @@ task() {
 }
 
 local_psql() {
-    psql -XAtqw -v ON_ERROR_STOP=1 -h /var/run/postgresql -U postgres "$@"
+    timeout "${LOCAL_TIMEOUT:-300}" psql -XAtqw -v ON_ERROR_STOP=1 -h /var/run/postgresql -U postgres "$@"
 }
 
 # launch_postgres [OPTION...]
@@ -669,6 +674,18 @@ is_registered() {
         " 2>/dev/null) == t ]]
 }
 
+# count_me_later: a node that is registered now, or may lead from now on, has to be let in first, as if it came back.
+count_me_later() {
+    local primary
+    [[ $(local_psql -d repmgr -c "SELECT count(*) FROM repmgr.nodes WHERE node_id = $node_id AND type <> 'witness' AND priority > 0") == 0 ]] ||
+        return 0
+    primary=$(active_primary)
+    [[ -n $primary ]] || return 1
+    touch "$LEFT"
+    timeout 10 psql -XAtqw "$(conninfo "$primary")" \
+        -c "INSERT INTO public.nodes_away VALUES ($node_id) ON CONFLICT (node_id) DO UPDATE SET comes_back = false"
+}
+
 # Registers the node unless it is, and waits until its own copy of the table says so: repmgrd looks there.
 ensure_registered() {
     local role=standby tries
@@ -678,6 +695,7 @@ ensure_registered() {
     fi
     [[ -e $PGDATA/standby.signal ]] || role=primary
     if ! is_registered "$role"; then
+        if [[ $role == standby ]]; then count_me_later || return 1; fi
         log "registering node $node_id as a $role"
         repmgr -f "$REPMGR_CONF" --log-level=ERROR "$role" register --force > >(format_log repmgr) 2>&1 || return 1
         for ((tries = 100; tries > 0; tries--)); do
@@ -793,7 +811,7 @@ stop_children() {
     end_watch
     end_repmgrd
     if [[ -n $postgres_pid ]]; then
-        remember_members
+        remember_members || true
         leave
     fi
     if [[ -n $http_pid ]]; then

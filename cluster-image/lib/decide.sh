@@ -56,6 +56,7 @@ up_to_timeline() {
 #
 # With SYNC_MODE=quorum nobody leads who might lack a commit: of N nodes with data that count, the primary and N/2 more have
 # each commit that was acknowledged (lib/synchronous.sh), so that of any N - N/2 one has it; and who has left is none of them.
+# Of two nodes either may go on: the other one cannot acknowledge anything.
 #
 # Prints an action, a node or '-', and the reason:
 #
@@ -159,7 +160,7 @@ decide() {
         echo 'lead - it is the only node'
     elif ((own_lsn < 0)); then
         echo 'hold - no node answers as the primary; replaying what is here'
-    elif ((there * 2 <= known)) && [[ ${ALONE:-} != allow ]]; then
+    elif ((there * 2 <= known)) && [[ ${ALONE:-} != allow ]] && ! { [[ ${SYNC_MODE:-} == quorum ]] && ((known < 3)); }; then
         echo "hold - $there of $known nodes are there, which is no majority; no answer from$silent$foreign"
     elif [[ -z $best$replaying ]]; then
         echo 'hold - there is no primary, and no node is there that may lead'

@@ -51,7 +51,9 @@ end_forgotten_pause() {
     local end
     [[ -e $PAUSED_UNTIL ]] || return 0
     end=$(<"$PAUSED_UNTIL")
-    if ((${end:-0} < EPOCHSECONDS)); then
+    # Empty: it is just being written.
+    [[ -n $end ]] || return 0
+    if ((end < EPOCHSECONDS)); then
         local_psql -d repmgr -c 'SELECT repmgr.repmgrd_pause(false)' >/dev/null && rm -f "$PAUSED_UNTIL"
     fi
 }
@@ -66,7 +68,7 @@ take_leave() {
     if ! said=$(timeout 3 psql -XAtqw "$(conninfo "$1")" 2>&1 \
         -c "INSERT INTO public.nodes_away VALUES ($node_id) ON CONFLICT (node_id) DO UPDATE SET comes_back = false"); then
         log "stopping without leave: ${said%%$'\n'*}"
-        [[ $said != 'psql: error: connection to server'* ]] || rm -f "$LEFT"
+        [[ ! $said =~ ^'psql: error: '('connection to server'|'could not translate host name') ]] || rm -f "$LEFT"
     fi
 }
 
@@ -117,6 +119,8 @@ hand_over() {
     others=$(awk -v self="$node_name" '$2 != self && $4 != "away" { print $2 }' "$MEMBERS")
     streaming=$(local_psql -c 'SELECT application_name FROM pg_stat_replication' | grep -vxF "$to" || true)
     log "handing over to $to"
+    # The end of PostgreSQL makes another one, which is short then.
+    LOCAL_TIMEOUT=3 local_psql -c CHECKPOINT || true
     # shellcheck disable=SC2086 # names have no blanks in them
     at_all pause_repmgrd $others || log 'not every repmgrd could be paused'
     end_repmgrd

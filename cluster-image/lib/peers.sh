@@ -56,7 +56,7 @@ ask_nodes() {
     done
     for host; do
         fd=${pipes[$host]}
-        IFS= read -r "answers[$host]" <&"$fd" || answers[$host]='! no answer'
+        IFS= read -r 'answers[$host]' <&"$fd" || answers[$host]='! no answer'
         exec {fd}<&-
     done
 }
@@ -111,6 +111,14 @@ active_primary() {
 
 # ---------------------------------------------------------------------------------------------- everybody at once
 
+# names_in TEXT: what can be a node's name. An answer is input from the network.
+names_in() {
+    local word
+    for word in $1; do
+        [[ ! $word =~ ^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$ ]] || printf '%s ' "$word"
+    done
+}
+
 # survey: asks all nodes that this one has heard of, and sets reports, the arguments that decide takes; down, the names of
 # those where nothing runs; and complaints, what those said that refused to answer.
 #
@@ -144,7 +152,7 @@ survey() {
         ask_nodes "${asked[@]}"
         more=()
         for name in "${asked[@]}"; do
-            [[ ${answers[$name]} == '!'* ]] || read -r -a more <<<"${more[*]} $(cut -d' ' -f6- <<<"${answers[$name]}")"
+            [[ ${answers[$name]} == '!'* ]] || read -r -a more <<<"${more[*]} $(names_in "$(cut -d' ' -f6- <<<"${answers[$name]}")")"
         done
     done
 
@@ -160,7 +168,7 @@ survey() {
         else
             reports+=("$name=$(report "$name" "${answers[$name]}" "$own_system")")
         fi
-        unset "answers[$name]"
+        unset 'answers[$name]'
     done
     for name in "${!answers[@]}"; do
         case $(report "$name" "${answers[$name]}" "$own_system") in

@@ -86,7 +86,7 @@ own_report() {
 # set_upstream HOST: whom PostgreSQL streams from when it starts next; nobody, if HOST is empty. The last line counts.
 set_upstream() {
     local file=$PGDATA/postgresql.auto.conf value=''
-    [[ -z $1 ]] || value="host=$1 port=5432 user=repmgr application_name=$node_name connect_timeout=1$(tls_conninfo)"
+    [[ -z $1 ]] || value="host=$1 port=5432 user=repmgr application_name=$node_name connect_timeout=1$KEEPALIVES$(tls_conninfo)"
     {
         grep -v '^primary_conninfo *=' "$file" || true
         printf "primary_conninfo = '%s'\n" "$value"
@@ -117,16 +117,34 @@ hold() {
 
 lead() {
     if [[ $(data_state) == primary ]]; then
-        if [[ -n $postgres_pid ]]; then
-            prepare_to_lead || return 1
-            stop_postgres
-        fi
-        rm -f "$PGDATA/standby.signal" "$WAS_PRIMARY"
-        start_postgres
+        lead_again
         return
     fi
     hold
     await_postgres && (promote)
+}
+
+# lead_again: the old primary goes on. As for a promotion, a majority must consent, and does so to one only.
+lead_again() {
+    local said='' status=0
+    local -a members
+    local -A sessions=()
+    if [[ -n $postgres_pid ]]; then
+        prepare_to_lead || return 1
+        read -r -a members <<<"$(members_that_count | tr '\n' ' ')"
+        if [[ ${ALONE:-} != allow ]] && ((${#members[@]} > 1)); then
+            said=$(mktemp)
+            open_sessions "${members[@]}"
+            lock_majority 0 "${members[@]}" || status=1
+        fi
+        ((status > 0)) || stop_postgres
+    fi
+    # PostgreSQL must not inherit them. Who has the lock next looks round for a second; until then it is up.
+    close_sessions
+    [[ -z $said ]] || rm -f "$said"
+    ((status == 0)) || return 1
+    rm -f "$PGDATA/standby.signal" "$WAS_PRIMARY"
+    start_postgres
 }
 
 follow() {
@@ -142,7 +160,7 @@ rejoin() {
     log "rewinding to what $host has"
     # Its control file must know its timeline; and of ours, PostgreSQL in single-user mode must be able to end a
     # recovery that a crash has left to be done, which it refuses as a standby.
-    psql -XAtqw "$(conninfo "$host")" -c CHECKPOINT >/dev/null || return 1
+    timeout 60 psql -XAtqw "$(conninfo "$host")" -c CHECKPOINT >/dev/null || return 1
     begin_data rewind
     rm -f "$PGDATA/standby.signal" "$PGDATA/postmaster.pid"
     if task pg_rewind --target-pgdata="$PGDATA" --source-server="$(conninfo "$host")" >&2; then
@@ -167,8 +185,8 @@ clone() {
     log "cloning from $1 as node $node_id"
     task repmgr -f "$REPMGR_CONF" -d "$(conninfo "$1")" \
         --log-level=WARNING standby clone --fast-checkpoint >&2 || return 1
-    finish_data
     touch "$LEFT"
+    finish_data
     start_postgres
 }
 
@@ -194,12 +212,13 @@ gets_on() {
 
 # Asks, decides and acts until the node has its place: PostgreSQL runs, as the primary or following it.
 take_position() {
-    local action target reason said='' silent was_silent='' since=$SECONDS
+    local action target reason said='' silent was_silent='' since=$SECONDS pause=0.5
     if is_witness; then
         take_witness_place
         return
     fi
     while :; do
+        [[ -z $postgres_pid ]] || remember_members || true
         survey
         silent=$(printf '%s\n' "${reports[@]}" | grep '=silent$' || true)
         if [[ $silent != "$was_silent" ]]; then
@@ -219,6 +238,8 @@ take_position() {
                 ;;
             clone | follow | rejoin)
                 if "$action" "$target"; then return; fi
+                # To fail again at once would only be a load on the other one.
+                pause=$((${pause%.*} < 10 ? ${pause%.*} * 2 + 1 : 20))
                 ;;
             lead)
                 if lead; then return; fi
@@ -226,6 +247,6 @@ take_position() {
             hold) hold ;;
             wait) ;;
         esac
-        sleep 0.5
+        sleep "$pause"
     done
 }

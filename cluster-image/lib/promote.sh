@@ -19,11 +19,20 @@ now_ms() {
 # live until this shell ends.
 open_sessions() {
     local host
-    said=$(mktemp)
     for host; do
         exec {sessions[$host]}> >(psql -XAtqw -v ON_ERROR_STOP=1 "$(conninfo "$host")" >>"$said" 2>/dev/null || echo "$host ended" >>"$said")
-        echo "SELECT pg_try_advisory_lock($PROMOTION_LOCK) AS consents \gset"$'\n'"\echo $host lock :consents" >&"${sessions[$host]}"
+        # The time-out is for when this node vanishes with the lock.
+        printf '%s\n' "SET idle_session_timeout = '20s';" "SELECT pg_try_advisory_lock($PROMOTION_LOCK) AS consents \gset" \
+            "\echo $host lock :consents" >&"${sessions[$host]}"
     done
+}
+
+close_sessions() {
+    local fd
+    for fd in "${sessions[@]}"; do
+        exec {fd}>&-
+    done
+    sessions=()
 }
 
 # who_said WORDS: the names.
@@ -97,11 +106,13 @@ objection() {
 
 # lack_of_promises: why this node might lack a commit, or nothing. Who has promised nothing does not count.
 lack_of_promises() {
-    local node promised answer
+    local node promised ended answer
     local -a agreed=()
-    promised=" $(who_said promises)"
+    promised=" $(who_said promises)" ended=" $(who_said ended)"
     for node in "${reports[@]}"; do
-        [[ $node != *=standby:* || $promised == *" ${node%%=*} "* ]] || node=${node%%=*}=silent
+        if [[ $node == *=standby:* && ($promised != *" ${node%%=*} "* || $ended == *" ${node%%=*} "*) ]]; then
+            node=${node%%=*}=silent
+        fi
         agreed+=("$node")
     done
     answer=$(decide "$node_name" 0 "${agreed[@]}")
@@ -120,6 +131,8 @@ silent_ones() {
 await_no() {
     local why
     while :; do
+        # What has been replayed meanwhile may have changed who counts.
+        remember_members
         survey
         # To wait for them again would take a second each time.
         mute=$(silent_ones)
@@ -145,6 +158,9 @@ promote() {
         read -r -a members <<<"$(members_that_count | tr '\n' ' ')"
         # To write to a session that has ended is no reason to end.
         trap '' PIPE
+        said=$(mktemp)
+        # shellcheck disable=SC2064 # known now, and not any more at the end
+        trap "rm -f '$said'" EXIT
         open_sessions "${members[@]}"
         lock_majority $((${#handed_over} > 0)) "${members[@]}" || return 1
     fi
@@ -156,5 +172,9 @@ promote() {
         fi
     fi
     prepare_to_lead || return 1
-    repmgr -f "$REPMGR_CONF" --log-level=WARNING standby promote > >(format_log repmgr) 2>&1
+    # Without the sessions: who is told of the promotion by repmgr, a hook, say, must not keep them.
+    (
+        close_sessions
+        exec repmgr -f "$REPMGR_CONF" --log-level=WARNING standby promote > >(format_log repmgr) 2>&1
+    )
 }

@@ -94,14 +94,14 @@ prepare_to_lead() {
     return 1
 }
 
-# is_acknowledged COUNT NAME...: whether that many of them have all that is here now.
+# is_acknowledged COUNT NAME...: whether that many of them have, and know, all that is here now.
 is_acknowledged() {
     local count=$1 list end=$((SECONDS + ACKNOWLEDGE_TIMEOUT)) lsn
     shift
     list=$(printf "'%s'," "$@")
     lsn=$(local_psql -c 'SELECT pg_current_wal_insert_lsn()') || return 1
     while [[ $(local_psql -c "SELECT count(*) >= $count FROM pg_stat_replication
-        WHERE application_name IN (${list%,}) AND flush_lsn >= '$lsn'") != t ]]; do
+        WHERE application_name IN (${list%,}) AND replay_lsn >= '$lsn'") != t ]]; do
         ((SECONDS < end)) || return 1
         sleep "$POLL"
     done
@@ -119,7 +119,8 @@ keep_membership() {
     for node in $(nodes_away); do
         # One at a time: half of the old ones and half of the new ones must meet.
         [[ -z $(nodes_returning) ]] || break
-        if is_streaming "$node"; then
+        # Who has just been registered is known here in a second.
+        if [[ -n $(id_of "$node") ]] && is_streaming "$node"; then
             let_in "$node" && rely_on "$node" || return 1
         fi
     done
@@ -136,6 +137,9 @@ let_in() {
         set_synchronous "$(synchronous_names $(((${#others[@]} + 1) / 2 + 1)) "${others[@]}" "$1")"
         # For the processes that send WAL to read this.
         sleep "$SETTLE"
+        # If nobody was waited for until now, it is the checkpointer that has commits wait at all; its next checkpoint begins
+        # after it has read this.
+        ((${#others[@]} > 0)) || LOCAL_TIMEOUT=30 local_psql -c CHECKPOINT || return 1
     fi
     change_away "UPDATE public.nodes_away SET comes_back = true WHERE node_id = $(id_of "$1")"
 }

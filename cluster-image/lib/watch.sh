@@ -6,8 +6,8 @@ WATCH_INTERVAL=1        # seconds between two looks at the others
 FROZEN=4                # seconds for which a node must have stood still to be taken for one that was replaced
 FENCE_AFTER=3           # seconds without a majority after which a primary stops taking writes
 ELECTION_TIMEOUT=10     # seconds without a primary after which repmgrd's election is taken for stuck
-FOLLOW_TIMEOUT=3        # seconds in which a standby of a primary that is there must get WAL from it, or is told to follow
-STRAY_TIMEOUT=8         # seconds after which it takes its place anew
+FOLLOW_TIMEOUT=2        # seconds in which a standby of a primary that is there must get WAL from it, or is told to follow
+STRAY_TIMEOUT=5         # seconds after which it takes its place anew
 
 # judge SELF ALONE_FOR NODE=STATE[:TIMELINE[:LSN]]...
 #
@@ -34,27 +34,36 @@ count_known() {
     echo "$count"
 }
 
-# has_majority HEARD NODE=STATE...: or is one of two, or the only one. HEARD are the names of those that need not have answered.
+# has_majority TIMELINE HEARD NODE=STATE...: on that timeline; or is one of two, or the only one. HEARD are the names of those that
+# need not have answered. Who is on a newer one follows somebody else.
 has_majority() {
-    local heard=" $1 " node known=0 there=0
-    shift
+    local own=$1 heard=" $2 " node state timeline known=0 there=0
+    shift 2
     for node; do
-        [[ $heard != *" ${node%%=*} "* ]] || node=heard=standby
-        case ${node#*=} in
-            away | back*) continue ;;
-            primary* | standby* | barred* | left* | witness*) there=$((there + 1)) ;;
+        IFS=: read -r state timeline _ <<<"${node#*=}"
+        [[ $heard != *" ${node%%=*} "* ]] || state=standby timeline=''
+        case $state in
+            away | back) continue ;;
+            primary | standby | barred | left | witness) ((${timeline:-0} > own)) || there=$((there + 1)) ;;
         esac
         known=$((known + 1))
     done
     ((known < 3 || there * 2 > known))
 }
 
-# heard_standbys: who has said over the replication's connection that it is there, within the last two seconds, and the
-# milliseconds since the oldest of these words. On a busy machine an answer to a new connection may take longer.
-heard_standbys() {
-    local_psql -F ' ' 2>/dev/null -c "
-        SELECT coalesce(max(extract(epoch FROM clock_timestamp() - reply_time) * 1000)::int, 0), string_agg(application_name, ' ')
-          FROM pg_stat_replication WHERE reply_time > clock_timestamp() - interval '2 s'" || echo 0
+# replies: what each standby has said last over the replication's connection, as 'name@time'. The time is by its own clock, so
+# that only a change of it means something.
+replies() {
+    local_psql 2>/dev/null -c "SELECT string_agg(application_name || '@' || extract(epoch FROM reply_time), ' ')
+        FROM pg_stat_replication" || true
+}
+
+# heard BEFORE AFTER: whose reply is another than before. On a busy machine an answer to a new connection may take longer.
+heard() {
+    local reply
+    for reply in $2; do
+        [[ " $1 " == *" $reply "* || " $1" != *" ${reply%@*}@"* ]] || printf '%s ' "${reply%@*}"
+    done
 }
 
 # newest_primary NODE=STATE...: the name and the timeline of the primary on the newest, if there is any; of several on
@@ -75,6 +84,11 @@ is_fed_on() {
     [[ $(local_psql -c "$FED" 2>/dev/null) == "$1" ]]
 }
 
+# is_promotion_under_way: whether somebody holds the lock for it here.
+is_promotion_under_way() {
+    [[ $(local_psql -d repmgr -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $PROMOTION_LOCK") != 0 ]]
+}
+
 # turn_to PRIMARY: by repmgr's own means, as repmgrd should have done; client sessions go on.
 turn_to() {
     log "no WAL comes from $1, though it is primary; following it"
@@ -84,7 +98,7 @@ turn_to() {
 # catch_up PRIMARY: this node took its leave; once it is counted again, and has all that was there then, nothing is missing.
 catch_up() {
     local lsn
-    lsn=$(psql -XAtqw "$(conninfo "$1")" 2>/dev/null -c "SELECT pg_current_wal_flush_lsn()
+    lsn=$(timeout 3 psql -XAtqw "$(conninfo "$1")" 2>/dev/null -c "SELECT pg_current_wal_flush_lsn()
         WHERE NOT EXISTS (SELECT FROM public.nodes_away WHERE node_id = $node_id)") || return 0
     if [[ -n $lsn && $(local_psql -c "SELECT pg_last_wal_replay_lsn() >= '$lsn'") == t ]]; then
         rm -f "$LEFT"
@@ -94,16 +108,19 @@ catch_up() {
 # Returns when the place has to be taken anew; says why in the log. With 1: PostgreSQL must end at once.
 watch() {
     if is_witness; then watch_witness; fi
-    local state began verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told=''
+    # What hangs must not keep the rest from being looked at.
+    local LOCAL_TIMEOUT=3
+    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told=''
     while [[ -z $verdict ]]; do
         # Who is alone looks at once again.
         [[ -n $alone ]] || sleep "$WATCH_INTERVAL"
-        remember_members
-        end_forgotten_pause
+        remember_members || true
+        end_forgotten_pause || true
+        replies_before=$(replies)
         began=$(now_ms)
         survey
-        state=$(local_psql -c "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END" 2>/dev/null) || continue
-        if [[ $state == primary ]]; then
+        # Not by SQL: a fence must not depend on a free connection.
+        if [[ ! -e $PGDATA/standby.signal ]]; then
             no_primary_since='' stray_since=''
             [[ $healing == off ]] || look_round_as_primary
             [[ -n $verdict ]] || keep_membership || true
@@ -118,16 +135,13 @@ watch() {
 
 # What these two share with watch: what they remember since earlier looks, and verdict, which is anew or at-once in the end.
 look_round_as_primary() {
-    local alone_for age heard why
-    if has_majority '' "${reports[@]}"; then
+    local alone_for timeline why
+    timeline=$(own_timeline)
+    if has_majority "$timeline" '' "${reports[@]}" ||
+        has_majority "$timeline" "$(heard "$replies_before" "$(replies)")" "${reports[@]}"; then
         majority_at=$began
-    else
-        read -r age heard <<<"$(heard_standbys)"
-        if has_majority "$heard" "${reports[@]}"; then
-            majority_at=$(($(now_ms) - age))
-        elif [[ -z $alone ]]; then
-            log "no majority: ${reports[*]}"
-        fi
+    elif [[ -z $alone ]]; then
+        log "no majority: ${reports[*]}"
     fi
     alone_for=$(($(now_ms) - ${majority_at:=$began}))
     alone=
@@ -148,7 +162,8 @@ look_round_as_standby() {
         : "${no_primary_since:=$now}"
         ((now - no_primary_since >= ELECTION_TIMEOUT)) || return 0
         read -r action _ reason <<<"$(decide "$node_name" $((now - no_primary_since)) "${reports[@]}")"
-        if [[ $action == lead ]]; then
+        # Who has paused repmgrd by hand wants no failover, from whomever.
+        if [[ $action == lead && $(local_psql -d repmgr -c 'SELECT repmgr.repmgrd_is_paused()') == f ]]; then
             log "no primary for $((now - no_primary_since)) s; promoting this node: $reason"
             lead || true
         fi
@@ -158,6 +173,11 @@ look_round_as_standby() {
     if is_fed_on "${primary#* }"; then
         stray_since='' told=''
         [[ ! -e $LEFT ]] || catch_up "${primary% *}"
+        return
+    fi
+    # It has promised to take no WAL from anybody until somebody is promoted.
+    if is_promotion_under_way; then
+        stray_since=''
         return
     fi
     : "${stray_since:=$now}"
@@ -182,7 +202,7 @@ end_when_thawed() {
         read -r -t 0.1 -u "$nothing" || true
         read -r now _ </proc/uptime
         if ((10#${now/./} - 10#${before/./} > FROZEN * 100)) && [[ ! -e $PGDATA/standby.signal ]]; then
-            touch "$STEPPING_DOWN"
+            touch "$STEPPING_DOWN" || true
             kill -QUIT "$postgres_pid"
             log "stopping: this node has stood still for $(((10#${now/./} - 10#${before/./}) / 100)) s, and may have been replaced"
             return

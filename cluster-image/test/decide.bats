@@ -173,6 +173,14 @@ sees() {
     sees n4 n1=silent n2=back:1:0/40 n4=empty -- wait - 'there are data on n2'
 }
 
+@test "of two, either has everything" {
+    export SYNC_MODE=quorum
+    sees n2 n1=silent n2=standby:1:0/50 -- lead
+    sees n2 n1=silent n2=standby:1:0/50 n3=away -- lead
+    sees n2 n1=silent n2=standby:1:0/50 n3=back:1:0/90 -- lead
+    sees n2 n1=silent n2=left:1:0/50 -- hold
+}
+
 @test "ALONE=allow asks for nothing" {
     SYNC_MODE=quorum ALONE=allow sees n2 n1=silent n2=standby:1:0/50 n3=silent -- lead
 }

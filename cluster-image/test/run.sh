@@ -258,7 +258,7 @@ test_configuration() {
     check_contains 'id' $'\nnode_id=3\n' "$conf"
     check_contains 'name' $'\nnode_name=\'pg-3\'\n' "$conf"
     check_contains 'conninfo, without a password' \
-        $'\nconninfo=\'host=pg-3 port=5432 user=repmgr dbname=repmgr connect_timeout=1\'\n' "$conf"
+        $'\nconninfo=\'host=pg-3 port=5432 user=repmgr dbname=repmgr connect_timeout=1 keepalives_idle=5 keepalives_interval=2 keepalives_count=3\'\n' "$conf"
     check_contains 'location and priority' $'\nlocation=\'default\'\npriority=100\n' "$conf"
     check_contains 'location and priority, given' $'\nlocation=\'b\'\npriority=7\n' \
         "$(entrypoint NODE_LOCATION=b NODE_PRIORITY=7 -- 'render_repmgr_conf 3 pg-3')"
@@ -291,7 +291,7 @@ test_tls() {
     check 'with one' " sslmode=verify-full sslrootcert=$WORK/state/node-tls/ca.crt" \
         "$(entrypoint $files "TLS_CA_FILE=$WORK/crt" -- "$install; install_tls; tls_conninfo")"
     check 'the key is for its owner alone' '700 600' "$(stat -c %a "$WORK/state/node-tls" "$WORK/state/node-tls/server.key" | tr '\n' ' ' | sed 's/ $//')"
-    check_contains 'the upstream is spoken to by TLS' "connect_timeout=1 sslmode=verify-full" "$(mkdir -p "$WORK/state/data"
+    check_contains 'the upstream is spoken to by TLS' "keepalives_count=3 sslmode=verify-full" "$(mkdir -p "$WORK/state/data"
         touch "$WORK/state/data/postgresql.auto.conf"
         entrypoint -- 'node_name=n1; set_upstream n2; cat "$PGDATA/postgresql.auto.conf"')"
     check_contains 'PostgreSQL has it' "ssl_key_file = '$WORK/state/node-tls/server.key'" "$(entrypoint -- render_node_conf)"
@@ -340,7 +340,7 @@ test_upstream() {
     state data
     printf "a = '1'\nprimary_conninfo = 'host=old'\n" >"$WORK/state/data/postgresql.auto.conf"
     check 'one upstream, and everything else as it was' \
-        "a = '1'|primary_conninfo = 'host=n2 port=5432 user=repmgr application_name=n1 connect_timeout=1'|" \
+        "a = '1'|primary_conninfo = 'host=n2 port=5432 user=repmgr application_name=n1 connect_timeout=1 keepalives_idle=5 keepalives_interval=2 keepalives_count=3'|" \
         "$(entrypoint -- 'node_name=n1; set_upstream n2; tr "\n" "|" <"$PGDATA/postgresql.auto.conf"')"
     check 'nobody' "a = '1'|primary_conninfo = ''|" \
         "$(entrypoint -- 'node_name=n1; set_upstream ""; tr "\n" "|" <"$PGDATA/postgresql.auto.conf"')"
@@ -558,7 +558,7 @@ test_decisions() {
     command -v bats >/dev/null || return 0
     output=$(bats "$HERE"/*.bats 2>&1) || true
     check_lacks 'decisions, case by case' $'\nnot ok' $'\n'"$output"
-    check_contains 'its cases are run' $'\nok 74' "$output"
+    check_contains 'its cases are run' $'\nok 77' "$output"
 }
 
 for name in $(compgen -A function test_); do

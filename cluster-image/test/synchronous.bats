@@ -12,6 +12,7 @@ setup() {
     log() { :; }
     write_file() { cat >"$1"; }
     id_of() { echo "$1"; }
+    local_psql() { [[ $* != *CHECKPOINT ]] || changes+="CHECKPOINT with $(waits_for_now); "; }
 
     # The node table: those that count, those that are away, and the one that is returning, which counts as well; which of all
     # stream. What is waited for is noted at each change of the table.
@@ -89,7 +90,7 @@ waits_for() {
 @test "the first one to come back" {
     away=n2 streaming=n2 && wait_for_others && waits_for ''
     keep_membership && waits_for 'ANY 1 ("n2")'
-    [[ $changes == 'UPDATE with ANY 1 ("n2"); DELETE with ANY 1 ("n2"); ' && $asked == '1 n2' ]]
+    [[ $changes == 'CHECKPOINT with ANY 1 ("n2"); UPDATE with ANY 1 ("n2"); DELETE with ANY 1 ("n2"); ' && $asked == '1 n2' ]]
 }
 
 @test "what is not acknowledged yet is waited for" {

@@ -39,18 +39,30 @@ steps_down() {
 }
 
 @test "what a majority is" {
-    has_majority "" n1=primary:1 n2=standby:1 n3=silent
-    ! has_majority "" n1=primary:1 n2=silent n3=silent || return 1
-    ! has_majority "" n1=primary:1 n2=standby:1 n3=silent n4=silent || return 1
-    has_majority "" n1=primary:1 n2=silent w=witness
-    has_majority n2 n1=primary:1 n2=silent n3=silent
-    ! has_majority n2 n1=primary:1 n2=silent n3=silent n4=silent || return 1
-    ! has_majority "" n1=primary:1 n2=foreign n3=foreign || return 1
-    has_majority "" n1=primary:1 n2=silent n3=barred:1
+    has_majority 1 "" n1=primary:1 n2=standby:1 n3=silent
+    ! has_majority 1 "" n1=primary:1 n2=silent n3=silent || return 1
+    ! has_majority 1 "" n1=primary:1 n2=standby:1 n3=silent n4=silent || return 1
+    has_majority 1 "" n1=primary:1 n2=silent w=witness
+    has_majority 1 n2 n1=primary:1 n2=silent n3=silent
+    ! has_majority 1 n2 n1=primary:1 n2=silent n3=silent n4=silent || return 1
+    ! has_majority 1 "" n1=primary:1 n2=foreign n3=foreign || return 1
+    has_majority 1 "" n1=primary:1 n2=silent n3=barred:1
+}
+
+@test "who follows a newer timeline is no support" {
+    ! has_majority 1 "" n1=primary:1 n2=standby:2 n3=silent || return 1
+    ! has_majority 1 "" n1=primary:1 n2=standby:2 n3=left:2 || return 1
+    has_majority 2 "" n1=primary:2 n2=standby:1 n3=silent
+    has_majority 1 n2 n1=primary:1 n2=silent n3=standby:2
+}
+
+@test "who has said something new is heard, whatever its clock says" {
+    [[ $(heard 'n2@99.5 n3@7' 'n2@99.5 n3@8') == 'n3 ' ]]
+    [[ -z $(heard '' 'n2@1') && -z $(heard 'n2@1' '') ]]
 }
 
 @test "two nodes, or what is left of three that took their leave, have none to lose" {
-    has_majority "" n1=primary:1 n2=silent
-    has_majority "" n1=primary:1 n2=silent n3=away
-    has_majority "" n1=primary:1
+    has_majority 1 "" n1=primary:1 n2=silent
+    has_majority 1 "" n1=primary:1 n2=silent n3=away
+    has_majority 1 "" n1=primary:1
 }
