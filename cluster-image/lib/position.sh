@@ -190,8 +190,9 @@ clone() {
     start_postgres
 }
 
-# FED: whether WAL arrives, and on which timeline. One that asks for what is gone streams, too, for a moment, and is started anew.
-FED="SELECT received_tli FROM pg_stat_wal_receiver JOIN pg_stat_activity USING (pid)
+# FED: whether WAL arrives, from whom, and on which timeline. A receiver that asks for what is gone streams, too, for a moment, and
+# is started anew.
+FED="SELECT sender_host || ' ' || received_tli FROM pg_stat_wal_receiver JOIN pg_stat_activity USING (pid)
     WHERE status = 'streaming' AND backend_start < clock_timestamp() - interval '700 ms'"
 
 # Whether WAL arrives from the primary, or will as soon as what is here has been replayed.

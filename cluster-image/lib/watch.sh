@@ -79,9 +79,10 @@ newest_primary() {
     [[ -z $name ]] || echo "$name $newest"
 }
 
-# is_fed_on TIMELINE: whether WAL of that timeline arrives.
-is_fed_on() {
-    [[ $(local_psql -c "$FED" 2>/dev/null) == "$1" ]]
+# is_fed_by PRIMARY TIMELINE: whether WAL of that timeline arrives from it. From another standby it would do so, too, as after a
+# notice of repmgrd's that came late; but who is not connected to the primary acknowledges nothing to it.
+is_fed_by() {
+    [[ $(local_psql -c "$FED" 2>/dev/null) == "$1 $2" ]]
 }
 
 # is_promotion_under_way: whether somebody holds the lock for it here.
@@ -170,7 +171,7 @@ look_round_as_standby() {
         return
     fi
     no_primary_since=''
-    if is_fed_on "${primary#* }"; then
+    if is_fed_by "${primary% *}" "${primary#* }"; then
         stray_since='' told=''
         [[ ! -e $LEFT ]] || catch_up "${primary% *}"
         return
