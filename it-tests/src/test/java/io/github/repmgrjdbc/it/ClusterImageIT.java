@@ -134,6 +134,31 @@ class ClusterImageIT {
     }
   }
 
+  /** Nobody is named the first: they agree on one, and make one cluster. */
+  @Test
+  void emptyNodesThatStartAtOnceAgreeOnOne() {
+    try (Docker docker = new Docker()) {
+      String network = docker.network();
+      List<String> nodes = List.of(network + "-1", network + "-2", network + "-3");
+      nodes.parallelStream()
+          .forEach(name -> docker.run(name, "-e", "PEERS=" + String.join(",", nodes)));
+      await("one primary and two standbys, for all of them")
+          .atMost(Duration.ofMinutes(1))
+          .ignoreExceptionsInstanceOf(IllegalStateException.class)
+          .until(
+              () -> nodes.stream().map(node -> shown(docker, node)).distinct().toList(),
+              shown ->
+                  shown.size() == 1
+                      && shown
+                          .get(0)
+                          .equals(
+                              Set.of(
+                                  nodes.get(0) + " primary * running -",
+                                  nodes.get(1) + " standby running " + nodes.get(0),
+                                  nodes.get(2) + " standby running " + nodes.get(0))));
+    }
+  }
+
   private static boolean follows(Set<String> shown, String follower, String primary) {
     return shown.contains(primary + " primary * running -")
         && shown.contains(follower + " standby running " + primary);

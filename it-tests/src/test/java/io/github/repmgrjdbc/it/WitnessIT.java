@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.repmgrjdbc.testing.RepmgrCluster;
 import io.github.repmgrjdbc.testing.RepmgrNode;
+import io.github.repmgrjdbc.testing.Writers;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.ResultSet;
@@ -69,6 +70,31 @@ class WitnessIT {
       assertEquals(0, application.writers().acknowledgedBy(witness.containerAddress().host()));
     }
     Leaks.awaitNone(cluster);
+  }
+
+  /** The standby has every commit, and leads by the witness's vote; its own commits wait. */
+  @Test
+  void nothingIsLostWithTheWitnesssVote() throws SQLException {
+    RepmgrCluster cluster =
+        clusters.start(
+            RepmgrCluster.builder().nodes(2).witness().environment("SYNC_MODE", "quorum"));
+    RepmgrNode first = cluster.awaitHealthy(RECOVERY);
+    RepmgrNode second = cluster.nodes().get(1);
+    Writers writers;
+    try (Application application = new Application(PoolKind.DATA_SOURCE, cluster.directJdbcUrl())) {
+      writers = application.writers();
+      awaitRowsOn(application, first);
+      first.kill();
+      assertEquals(second, cluster.awaitPrimary(RECOVERY, first));
+      first.start();
+      awaitRowsOn(application, second);
+      cluster.awaitHealthy(RECOVERY);
+    }
+    try (Connection connection = second.connect("app")) {
+      Writers.Audit audit = writers.audit(connection);
+      System.out.printf("a witness, and SYNC_MODE=quorum: %s%n", audit);
+      assertEquals(0, audit.missingCount(), audit.toString());
+    }
   }
 
   /** Without the witness's vote the one that is left must not lead; with it, it must. */
