@@ -83,10 +83,15 @@ own_report() {
     esac
 }
 
+# upstream_conninfo HOST STANDBY: how that standby streams from there.
+upstream_conninfo() {
+    printf 'host=%s port=5432 user=repmgr application_name=%s connect_timeout=1%s' "$1" "$2" "$KEEPALIVES$(tls_conninfo)"
+}
+
 # set_upstream HOST: whom PostgreSQL streams from when it starts next; nobody, if HOST is empty. The last line counts.
 set_upstream() {
     local file=$PGDATA/postgresql.auto.conf value=''
-    [[ -z $1 ]] || value="host=$1 port=5432 user=repmgr application_name=$node_name connect_timeout=1$KEEPALIVES$(tls_conninfo)"
+    [[ -z $1 ]] || value=$(upstream_conninfo "$1" "$node_name")
     {
         grep -v '^primary_conninfo *=' "$file" || true
         printf "primary_conninfo = '%s'\n" "$value"

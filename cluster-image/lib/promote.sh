@@ -60,17 +60,22 @@ lock_majority() {
 }
 
 # take_promises: has those who gave the lock get no more WAL from the old primary, which could otherwise acknowledge by them
-# what nobody counts on any more. Returns when all of them have said so, or time is up.
+# what nobody counts on any more. They turn to this node at once, so that the first commit after its promotion need not wait for
+# them. Returns when all of them have said so, or time is up.
 take_promises() {
-    local host deadline
+    local host upstream deadline
     deadline=$(($(now_ms) + 1000 * ASK_TIMEOUT))
     for host in $(who_said 'lock t'); do
+        upstream=$(upstream_conninfo "$node_name" "$host")
+        [[ $host != "$node_name" ]] || upstream=
         cat >&"${sessions[$host]}" <<END
 SET statement_timeout = '1s';
-ALTER SYSTEM SET primary_conninfo = '';
+ALTER SYSTEM SET primary_conninfo = '$upstream';
 SELECT pg_reload_conf() \g /dev/null
 DO \$\$ BEGIN
-    WHILE EXISTS (SELECT FROM pg_stat_get_wal_receiver() WHERE pid IS NOT NULL) LOOP PERFORM pg_sleep(0.01); END LOOP;
+    WHILE EXISTS (SELECT FROM pg_stat_get_wal_receiver() WHERE pid IS NOT NULL AND sender_host IS DISTINCT FROM '$node_name') LOOP
+        PERFORM pg_sleep(0.01);
+    END LOOP;
 END \$\$;
 \echo $host promises
 END
