@@ -250,8 +250,12 @@ take_position() {
             lead)
                 if lead; then return; fi
                 ;;
-            hold) hold ;;
-            wait) ;;
+            hold)
+                # Another state of things: what failed may not fail again.
+                pause=0.5
+                hold
+                ;;
+            wait) pause=0.5 ;;
         esac
         sleep "$pause"
     done
