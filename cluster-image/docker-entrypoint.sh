@@ -366,10 +366,10 @@ remembered() {
 
 # ---------------------------------------------------------------------------------------------- files
 
-# Writes standard input to a file that only postgres can read, whole or not at all.
+# Writes standard input to a file that only postgres can read, whole or not at all; also where it is called in a condition, in
+# which bash goes on after a command that fails.
 write_file() {
-    (umask 077 && cat >"$1.new")
-    mv "$1.new" "$1"
+    (umask 077 && cat >"$1.new") && mv "$1.new" "$1"
 }
 
 # In a password file ':' separates and '\' escapes.
@@ -392,7 +392,16 @@ write_passfile() {
 KEEPALIVES=' keepalives_idle=5 keepalives_interval=2 keepalives_count=3'
 
 conninfo() {
-    printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=1%s' "$1" "$KEEPALIVES$(tls_conninfo)"
+    printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=1%s' "$1" "$KEEPALIVES$proof$(tls_conninfo)"
+}
+
+# Who only has a node's name must not get the password: the server has to prove that it knows it, too. libpq 16 and later can
+# insist on that (its documentation, "require_auth").
+proof=''
+demand_proof() {
+    if [[ ${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256} == scram-sha-256 ]] && (($(postgres_version) >= 16)); then
+        proof=' require_auth=scram-sha-256'
+    fi
 }
 
 # What makes the nodes talk to each other by TLS only.
@@ -741,7 +750,8 @@ supervise() {
     guard_pid=$!
     while :; do
         ended='' status=0
-        wait -n -p ended "$postgres_pid" "$repmgrd_pid" "$watch_pid" || status=$?
+        # shellcheck disable=SC2086 # none, once it has done what it is for
+        wait -n -p ended "$postgres_pid" "$repmgrd_pid" "$watch_pid" $guard_pid || status=$?
         case $ended in
             "$postgres_pid")
                 postgres_pid=
@@ -756,6 +766,11 @@ supervise() {
                 delay=$(next_delay "$delay" $((SECONDS - repmgrd_since - delay)))
                 log "repmgrd has ended or did not start (status $status), starting it again in $delay s"
                 start_repmgrd "$delay"
+                ;;
+            "$guard_pid")
+                guard_pid=
+                # If not, it has not ended PostgreSQL: it failed.
+                [[ -e $STEPPING_DOWN ]] || die "what looks after a standstill of this node has ended by itself (status $status)"
                 ;;
             "$watch_pid")
                 watch_pid=
@@ -826,6 +841,7 @@ beside_the_entrypoint() {
     peers=$(split_names "${PEERS:-}")
     primary_name=${PRIMARY_NAME:-}
     http_port=${HTTP_PORT:-8008}
+    demand_proof
     node_name=$(remembered node_name)
     node_id=$(remembered node_id)
     postgres_pid=$(head -n 1 "$PGDATA/postmaster.pid")
@@ -840,6 +856,7 @@ _main() {
     exec 2>&1
     trap 'log_as ERROR "failed at line $LINENO: $BASH_COMMAND"' ERR
     read_settings "$@"
+    demand_proof
     if [[ $EUID == 0 ]]; then
         own_directories
         install_tls

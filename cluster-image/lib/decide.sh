@@ -2,7 +2,8 @@
 #
 # shellcheck shell=bash
 
-GRACE=10    # seconds for which nodes that do not answer are waited for, where one could go on without them
+GRACE=10        # seconds for which nodes that do not answer are waited for, where one could go on without them
+RECOVERY=300    # the same for nodes that are in the middle of the recovery from a crash: they answer after it
 
 # lsn_number LSN: '1/A0' as a number; -1 when it is not known.
 lsn_number() {
@@ -45,6 +46,7 @@ up_to_timeline() {
 #   standby   it is in recovery, following somebody or waiting like this one
 #   barred    the same, and it may never lead
 #   witness   it has a database cluster of its own, and counts
+#   starting  it has data, and says that it cannot be asked yet: after a crash it first replays what it wrote
 #   silent    no answer (silent:without-commits of one that need not have any: a witness, or barred)
 #   away      it took its leave when it stopped, and does not count
 #   left      it took its leave, and has not caught up since with those who went on
@@ -68,6 +70,7 @@ decide() {
     local self=$1 waited=$2 first=${3%%=*} node name state timeline lsn
     local own_state='' own_timeline=0 own_lsn=-1
     local primary='' primary_timeline=0 data_at='' witness='' silent='' foreign='' refusing=''
+    local patience=$GRACE
     local best='' best_timeline=-1 best_lsn=-1 replaying=''
     local known=0 there=0 with_data=0 up_to_date=0
     shift 2
@@ -86,6 +89,7 @@ decide() {
                 continue
                 ;;
             silent) silent+=" $name" ;;
+            starting) silent+=" $name" patience=$RECOVERY ;;
             foreign) foreign+=" $name" ;;
             refusing) refusing+=" $name" ;;
             primary)
@@ -168,8 +172,8 @@ decide() {
         echo "hold - there is no primary; waiting until$replaying have replayed what they have"
     elif [[ ${SYNC_MODE:-} == quorum && ${ALONE:-} != allow ]] && ((up_to_date < with_data - with_data / 2)); then
         echo "hold - there is no primary; $up_to_date of $with_data nodes may lack a commit that was acknowledged; no answer from$silent$foreign"
-    elif [[ -n $silent && ${SYNC_MODE:-} != quorum ]] && ((waited < GRACE)) && [[ ${ALONE:-} != allow ]]; then
-        echo "hold - there is no primary; waiting $GRACE s for$silent, which may have more"
+    elif [[ -n $silent && ${SYNC_MODE:-} != quorum ]] && ((waited < patience)) && [[ ${ALONE:-} != allow ]]; then
+        echo "hold - there is no primary; waiting $patience s for$silent, which may have more"
     elif [[ $best == "$self" ]]; then
         echo "lead - no node is primary, and of the $there of $known nodes there this one has the most"
     else

@@ -72,7 +72,8 @@ take_leave() {
     fi
 }
 
-# The standby that is to take over: one that streams, the one that has the most.
+# The standby that is to take over: one that streams, the one that has the most. One that was not heard of for a moment comes after
+# the others; by a clock that is wrong, too, which does no harm.
 successor() {
     local_psql -d repmgr -c "SELECT node_name FROM pg_stat_replication JOIN repmgr.nodes ON node_name = application_name
         WHERE state = 'streaming' AND type = 'standby' AND priority > 0 AND node_id NOT IN (SELECT node_id FROM public.nodes_away)
@@ -120,7 +121,10 @@ hand_over() {
     streaming=$(local_psql -c 'SELECT application_name FROM pg_stat_replication' | grep -vxF "$to" || true)
     log "handing over to $to"
     # The end of PostgreSQL makes another one, which is short then.
-    LOCAL_TIMEOUT=3 local_psql -c CHECKPOINT || true
+    if ! local_psql -c CHECKPOINT; then
+        log 'there is too much to write for a hand-over in time; the others will elect one of them'
+        return 1
+    fi
     # shellcheck disable=SC2086 # names have no blanks in them
     at_all pause_repmgrd $others || log 'not every repmgrd could be paused'
     end_repmgrd
@@ -140,7 +144,7 @@ hand_over() {
 
 # leave: ends PostgreSQL, whatever it is, as well as can be done.
 leave() {
-    local primary
+    local primary LOCAL_TIMEOUT=3
     if [[ $healing == on && $(data_state) == primary ]]; then
         hand_over || true
     elif [[ $healing == on && $(data_state) == standby ]]; then

@@ -28,13 +28,18 @@ ASK="
 ask_node() {
     local answer
     if answer=$(timeout "$ASK_TIMEOUT" psql -XAtqw -F ' ' "$(conninfo "$1")" -c "$ASK" 2>&1); then
-        printf '%s\n' "$answer"
+        if makes_sense "$answer"; then printf '%s\n' "$answer"; else echo '! its answer makes no sense'; fi
     elif [[ $answer == *'Connection refused'* ]] && has_no_data "$1"; then
         echo '- empty'
     else
         answer=${answer#psql: error: }
         printf '! %s\n' "${answer%%$'\n'*}"
     fi
+}
+
+# makes_sense ANSWER: it is input from the network, and is calculated with.
+makes_sense() {
+    [[ $1 =~ ^[0-9]{1,20}\ (primary|standby|left|witness)\ [0-9]{1,9}\ ([0-9A-F]{1,8}/[0-9A-F]{1,8}|-)\ [A-Za-z0-9_.-]+( [^[:cntrl:]]*)?$ ]]
 }
 
 # has_no_data HOST: whether its HTTP endpoint says that it has none. Nothing else is believed that comes without a password.
@@ -198,6 +203,8 @@ report() {
             echo away
         elif is_member "$1" witness || is_barred "$1"; then
             echo silent:without-commits
+        elif [[ $2 =~ FATAL:.*(starting\ up|not\ yet\ accepting|in\ recovery) ]]; then
+            echo starting
         else
             echo silent
         fi

@@ -85,7 +85,7 @@ own_report() {
 
 # upstream_conninfo HOST STANDBY: how that standby streams from there.
 upstream_conninfo() {
-    printf 'host=%s port=5432 user=repmgr application_name=%s connect_timeout=1%s' "$1" "$2" "$KEEPALIVES$(tls_conninfo)"
+    printf 'host=%s port=5432 user=repmgr application_name=%s connect_timeout=1%s' "$1" "$2" "$KEEPALIVES$proof$(tls_conninfo)"
 }
 
 # set_upstream HOST: whom PostgreSQL streams from when it starts next; nobody, if HOST is empty. The last line counts.
@@ -95,8 +95,7 @@ set_upstream() {
     {
         grep -v '^primary_conninfo *=' "$file" || true
         printf "primary_conninfo = '%s'\n" "$value"
-    } | write_file "$file"
-    touch "$PGDATA/standby.signal"
+    } | write_file "$file" && touch "$PGDATA/standby.signal"
 }
 
 # What is in the way is kept, once: it may have rows that nobody else has.
@@ -116,7 +115,7 @@ hold() {
         return 0
     fi
     [[ -e $PGDATA/standby.signal ]] || touch "$WAS_PRIMARY"
-    set_upstream ''
+    set_upstream '' || die "cannot write to $PGDATA"
     launch_postgres
 }
 
@@ -129,7 +128,8 @@ lead() {
     await_postgres && (promote)
 }
 
-# lead_again: the old primary goes on. As for a promotion, a majority must consent, and does so to one only.
+# lead_again: the old primary goes on. As for a promotion, a majority must consent, and does so to one only, until it is up: the
+# replay of what it wrote since its last checkpoint begins anew.
 lead_again() {
     local said='' status=0
     local -a members
@@ -139,23 +139,28 @@ lead_again() {
         read -r -a members <<<"$(members_that_count | tr '\n' ' ')"
         if [[ ${ALONE:-} != allow ]] && ((${#members[@]} > 1)); then
             said=$(mktemp)
-            open_sessions "${members[@]}"
+            open_sessions 60 "${members[@]}"
             lock_majority 0 "${members[@]}" || status=1
         fi
         ((status > 0)) || stop_postgres
     fi
-    # PostgreSQL must not inherit them. Who has the lock next looks round for a second; until then it is up.
-    close_sessions
+    if ((status == 0)); then
+        rm -f "$PGDATA/standby.signal" "$WAS_PRIMARY"
+        start_postgres || status=1
+    fi
+    end_sessions
     [[ -z $said ]] || rm -f "$said"
-    ((status == 0)) || return 1
-    rm -f "$PGDATA/standby.signal" "$WAS_PRIMARY"
-    start_postgres
+    return "$status"
 }
 
 follow() {
     [[ -z $postgres_pid ]] || stop_postgres
-    set_upstream "$1"
-    { start_postgres && gets_on; } || rejoin "$1"
+    if set_upstream "$1" && start_postgres && gets_on; then
+        # It has held as one that was primary, perhaps; it is a standby now like any other.
+        rm -f "$WAS_PRIMARY"
+    else
+        rejoin "$1"
+    fi
 }
 
 # Gives up what the primary does not have, and follows it.
@@ -169,7 +174,7 @@ rejoin() {
     begin_data rewind
     rm -f "$PGDATA/standby.signal" "$PGDATA/postmaster.pid"
     if task pg_rewind --target-pgdata="$PGDATA" --source-server="$(conninfo "$host")" >&2; then
-        set_upstream "$host"
+        set_upstream "$host" || return 1
         finish_data
         if start_postgres && gets_on; then return; fi
     fi
@@ -185,8 +190,7 @@ clone() {
     esac
     begin_data clone
     rm -rf "$PGDATA"
-    reserve_node_id "$1" || return 1
-    write_repmgr_conf
+    reserve_node_id "$1" && write_repmgr_conf || return 1
     log "cloning from $1 as node $node_id"
     task repmgr -f "$REPMGR_CONF" -d "$(conninfo "$1")" \
         --log-level=WARNING standby clone --fast-checkpoint >&2 || return 1
@@ -226,7 +230,7 @@ take_position() {
     while :; do
         [[ -z $postgres_pid ]] || remember_members || true
         survey
-        silent=$(printf '%s\n' "${reports[@]}" | grep '=silent$' || true)
+        silent=$(printf '%s\n' "${reports[@]}" | grep -E '=(silent|starting)$' || true)
         if [[ $silent != "$was_silent" ]]; then
             was_silent=$silent since=$SECONDS
         fi

@@ -11,20 +11,37 @@ FENCED_AFTER=5          # seconds after which a primary that was seen last then,
                         # that repmgr has waited for it, too: a second (connect_timeout), before it promotes
 DOUBT=6000              # milliseconds after which a promotion that others do not agree to is given up
 
+# now_ms: since the machine's start, so that nobody's setting of a clock matters; to a hundredth of a second.
 now_ms() {
-    echo $((${EPOCHREALTIME/./} / 1000))
+    local up
+    read -r up _ </proc/uptime
+    echo $((10#${up/./} * 10))
 }
 
-# open_sessions HOST...: a session on each, side by side. What they say comes into $said, with the node's name before it; they
-# live until this shell ends.
+# open_sessions SECONDS HOST...: a session on each, side by side. What they say comes into $said, with the node's name before it.
+# They live until they are closed or this shell ends; if this node vanishes, SECONDS more.
 open_sessions() {
-    local host
+    local host seconds=$1
+    shift
     for host; do
         exec {sessions[$host]}> >(psql -XAtqw -v ON_ERROR_STOP=1 "$(conninfo "$host")" >>"$said" 2>/dev/null || echo "$host ended" >>"$said")
-        # The time-out is for when this node vanishes with the lock.
-        printf '%s\n' "SET idle_session_timeout = '20s';" "SELECT pg_try_advisory_lock($PROMOTION_LOCK) AS consents \gset" \
-            "\echo $host lock :consents" >&"${sessions[$host]}"
+        printf '%s\n' "SET idle_session_timeout = '${seconds}s';" "SELECT pg_try_advisory_lock($PROMOTION_LOCK) AS consents \gset" \
+            "\echo $host lock :consents" | tell "$host"
     done
+}
+
+# tell HOST: standard input. A session that has ended is no reason to end.
+tell() {
+    (trap '' PIPE && exec cat >&"${sessions[$1]}") 2>/dev/null || true
+}
+
+# With a word: what was started meanwhile may hold the pipes open, too.
+end_sessions() {
+    local host
+    for host in "${!sessions[@]}"; do
+        tell "$host" <<<'\q'
+    done
+    close_sessions
 }
 
 close_sessions() {
@@ -68,7 +85,7 @@ take_promises() {
     for host in $(who_said 'lock t'); do
         upstream=$(upstream_conninfo "$node_name" "$host")
         [[ $host != "$node_name" ]] || upstream=
-        cat >&"${sessions[$host]}" <<END
+        tell "$host" <<END
 SET statement_timeout = '1s';
 ALTER SYSTEM SET primary_conninfo = '$upstream';
 SELECT pg_reload_conf() \g /dev/null
@@ -103,7 +120,12 @@ objection() {
         return
     done
     primary=$(active_primary)
-    if [[ ${SYNC_MODE:-} != quorum && " ${reports[*]} " == *" $primary=silent "* && " ${down[*]} " != *" $primary "* ]]; then
+    if [[ ${SYNC_MODE:-} != quorum && " ${reports[*]} " =~ " $primary="(silent|starting)" " && " ${down[*]} " != *" $primary "* ]]; then
+        if (($(count_known "${reports[@]}") < 3 && ${#reports[@]} > 2)); then
+            # A pair by itself has to go on like this; but who is one because a third has left has been promised a majority.
+            echo "$primary may still be the primary, and there is no third node to ask"
+            return
+        fi
         last_seen=$(local_psql -d repmgr -c 'SELECT repmgr.get_upstream_last_seen()')
         ((last_seen < 0 || last_seen >= FENCED_AFTER)) || echo "$primary was there $last_seen s ago, and may not have stopped yet"
     fi
@@ -161,12 +183,10 @@ promote() {
     remember_members
     if [[ ${ALONE:-} != allow ]]; then
         read -r -a members <<<"$(members_that_count | tr '\n' ' ')"
-        # To write to a session that has ended is no reason to end.
-        trap '' PIPE
         said=$(mktemp)
         # shellcheck disable=SC2064 # known now, and not any more at the end
         trap "rm -f '$said'" EXIT
-        open_sessions "${members[@]}"
+        open_sessions 20 "${members[@]}"
         lock_majority $((${#handed_over} > 0)) "${members[@]}" || return 1
     fi
     if [[ -z $handed_over ]]; then

@@ -57,20 +57,20 @@ change_away() {
     local_psql -d repmgr -c "SET synchronous_commit = local; $1"
 }
 
-# set_synchronous NAMES: from now on, or from the next start.
+# set_synchronous NAMES: from now on, or from the next start. Fails if it cannot be written.
 set_synchronous() {
     local text="synchronous_standby_names = '$1'"
     if [[ $text != "$(cat "$SYNCHRONOUS_CONF" 2>/dev/null)" ]]; then
         [[ ${SYNC_MODE:-} != quorum ]] || log "synchronous: ${1:-no standby}"
-        write_file "$SYNCHRONOUS_CONF" <<<"$text"
+        write_file "$SYNCHRONOUS_CONF" <<<"$text" || return 1
         [[ -z $postgres_pid ]] || kill -HUP "$postgres_pid"
     fi
 }
 
 # wait_for_others: for N/2 of them, or one more as long as somebody is on its way back, from now on. A standby does so, too,
-# so that nothing is left to do when it is promoted.
+# so that nothing is left to do when it is promoted. The value is left in names.
 wait_for_others() {
-    local names on_its_way count
+    local on_its_way count
     local -a others
     names=$(others_that_count) && on_its_way=$(nodes_returning) || return 1
     read -r -a others <<<"$names"
@@ -78,19 +78,22 @@ wait_for_others() {
     # Without it there is one node less, so that this is one more than half of those.
     [[ -z $on_its_way ]] || count=$((${#others[@]} / 2 + 1))
     [[ ${SYNC_MODE:-} == quorum ]] || others=()
-    set_synchronous "$(synchronous_names "$count" "${others[@]}")"
+    names=$(synchronous_names "$count" "${others[@]}")
+    set_synchronous "$names"
 }
 
 # prepare_to_lead: returns when whatever is committed from now on will wait for the others.
 prepare_to_lead() {
-    local names tries
+    local names='' tries
     wait_for_others || return 1
-    names=$(sed -n "s/^synchronous_standby_names = '\(.*\)'$/\1/p" "$SYNCHRONOUS_CONF")
+    [[ ${SYNC_MODE:-} == quorum ]] || return 0
     for ((tries = 20; tries > 0; tries--)); do
         [[ $(local_psql -c 'SHOW synchronous_standby_names') != "$names" ]] || return 0
         sleep "$POLL"
     done
-    log 'PostgreSQL does not take over whom to wait for'
+    log "PostgreSQL does not take over whom to wait for: synchronous_standby_names is" \
+        "$(local_psql -c "SELECT format('%L, by %s', setting, coalesce(sourcefile, source)) FROM pg_settings
+            WHERE name = 'synchronous_standby_names'")"
     return 1
 }
 
@@ -109,7 +112,7 @@ is_acknowledged() {
 
 # keep_membership: of a primary, once a second.
 keep_membership() {
-    local node
+    local node names
     # These acknowledge nothing.
     change_away "DELETE FROM public.nodes_away USING repmgr.nodes
         WHERE nodes_away.node_id = nodes.node_id AND (type = 'witness' OR priority = 0 OR nodes.node_id = $node_id)" || return 1
@@ -134,7 +137,7 @@ let_in() {
     if [[ ${SYNC_MODE:-} == quorum ]]; then
         names=$(others_that_count) || return 1
         read -r -a others <<<"$names"
-        set_synchronous "$(synchronous_names $(((${#others[@]} + 1) / 2 + 1)) "${others[@]}" "$1")"
+        set_synchronous "$(synchronous_names $(((${#others[@]} + 1) / 2 + 1)) "${others[@]}" "$1")" || return 1
         # For the processes that send WAL to read this.
         sleep "$SETTLE"
         # If nobody was waited for until now, it is the checkpointer that has commits wait at all; its next checkpoint begins

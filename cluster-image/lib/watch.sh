@@ -18,7 +18,7 @@ judge() {
     shift 2
     read -r name newest <<<"$(newest_primary "$@")"
     if [[ -n $name && $name != "$self" ]]; then
-        # Of two on one timeline, one must go: the one with the higher id.
+        # Of two on one timeline, one must go: the later one in the order in which they may lead.
         echo "$name is primary, too, on timeline $newest, which is no older than the one here"
     elif ((alone_for >= FENCE_AFTER)) && [[ ${ALONE:-} != allow ]]; then
         known=$(count_known "$@")
@@ -54,7 +54,7 @@ has_majority() {
 # replies: what each standby has said last over the replication's connection, as 'name@time'. The time is by its own clock, so
 # that only a change of it means something.
 replies() {
-    local_psql 2>/dev/null -c "SELECT string_agg(application_name || '@' || extract(epoch FROM reply_time), ' ')
+    LOCAL_TIMEOUT=1 local_psql 2>/dev/null -c "SELECT string_agg(application_name || '@' || extract(epoch FROM reply_time), ' ')
         FROM pg_stat_replication" || true
 }
 
@@ -87,7 +87,18 @@ is_fed_by() {
 
 # is_promotion_under_way: whether somebody holds the lock for it here.
 is_promotion_under_way() {
-    [[ $(local_psql -d repmgr -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $PROMOTION_LOCK") != 0 ]]
+    [[ $(local_psql -d repmgr -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $PROMOTION_LOCK") == [1-9]* ]]
+}
+
+# is_the_last: whether this is one of two that count, and nothing runs at the other one. repmgrd counts those as well that have left,
+# and has no majority then.
+is_the_last() {
+    local node other=''
+    (($(count_known "${reports[@]}") == 2)) || return 1
+    for node in "${reports[@]}"; do
+        [[ $node != *=silent ]] || other=${node%%=*}
+    done
+    [[ -n $other && " ${down[*]} " == *" $other "* ]]
 }
 
 # turn_to PRIMARY: by repmgr's own means, as repmgrd should have done; client sessions go on.
@@ -111,23 +122,24 @@ watch() {
     if is_witness; then watch_witness; fi
     # What hangs must not keep the rest from being looked at.
     local LOCAL_TIMEOUT=3
-    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told=''
+    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' names
     while [[ -z $verdict ]]; do
-        # Who is alone looks at once again.
-        [[ -n $alone ]] || sleep "$WATCH_INTERVAL"
-        remember_members || true
-        end_forgotten_pause || true
+        # Who is alone looks at once again: nothing that may have to be waited for comes between two looks then.
+        if [[ -z $alone ]]; then
+            remember_members || true
+            end_forgotten_pause || true
+            if [[ -e $PGDATA/standby.signal ]]; then wait_for_others || true; else keep_membership || true; fi
+            sleep "$WATCH_INTERVAL"
+        fi
         replies_before=$(replies)
         began=$(now_ms)
         survey
-        # Not by SQL: a fence must not depend on a free connection.
+        # What it is is not asked by SQL: a fence must not depend on a free connection.
         if [[ ! -e $PGDATA/standby.signal ]]; then
-            no_primary_since='' stray_since=''
+            no_primary_since='' stray_since='' was_fed=''
             [[ $healing == off ]] || look_round_as_primary
-            [[ -n $verdict ]] || keep_membership || true
         else
             majority_at='' alone=''
-            wait_for_others || true
             [[ $healing == off ]] || look_round_as_standby
         fi
     done
@@ -137,6 +149,8 @@ watch() {
 # What these two share with watch: what they remember since earlier looks, and verdict, which is anew or at-once in the end.
 look_round_as_primary() {
     local alone_for timeline why
+    # Who leads has everything that counts, and its leave is over.
+    rm -f "$LEFT"
     timeline=$(own_timeline)
     if has_majority "$timeline" '' "${reports[@]}" ||
         has_majority "$timeline" "$(heard "$replies_before" "$(replies)")" "${reports[@]}"; then
@@ -163,6 +177,9 @@ look_round_as_standby() {
         : "${no_primary_since:=$now}"
         ((now - no_primary_since >= ELECTION_TIMEOUT)) || return 0
         read -r action _ reason <<<"$(decide "$node_name" $((now - no_primary_since)) "${reports[@]}")"
+        if [[ $action == hold && -n $was_fed ]] && is_the_last; then
+            action=lead reason="it followed the only other node that counts until that ended"
+        fi
         # Who has paused repmgrd by hand wants no failover, from whomever.
         if [[ $action == lead && $(local_psql -d repmgr -c 'SELECT repmgr.repmgrd_is_paused()') == f ]]; then
             log "no primary for $((now - no_primary_since)) s; promoting this node: $reason"
@@ -172,7 +189,7 @@ look_round_as_standby() {
     fi
     no_primary_since=''
     if is_fed_by "${primary% *}" "${primary#* }"; then
-        stray_since='' told=''
+        stray_since='' told='' was_fed=yes
         [[ ! -e $LEFT ]] || catch_up "${primary% *}"
         return
     fi

@@ -55,10 +55,10 @@ take_witness_place() {
 
 make_witness() {
     local system
-    system=$(psql -XAtqw "$(conninfo "$1")" -c 'SELECT system_identifier FROM pg_control_system()') || return 1
+    system=$(timeout 10 psql -XAtqw "$(conninfo "$1")" -c 'SELECT system_identifier FROM pg_control_system()') || return 1
     reserve_node_id "$1" || return 1
     log "becoming a witness of the cluster of $1, as node $node_id"
-    write_file "$WITNESS_OF" <<<"$system"
+    write_file "$WITNESS_OF" <<<"$system" || return 1
     initialise
 }
 
@@ -78,7 +78,7 @@ register_witness() {
     table=$(ask_primary "$primary" "$NODE_TABLE") || return 1
     if ! is_registered witness || [[ $table != "$(local_psql -d repmgr -c "$NODE_TABLE")" ]]; then
         log "taking over the node table of $primary, with node $node_id as a witness in it"
-        repmgr -f "$REPMGR_CONF" -h "$primary" -U repmgr -d repmgr --log-level=ERROR witness register --force >&2
+        timeout 60 repmgr -f "$REPMGR_CONF" -h "$primary" -U repmgr -d repmgr --log-level=ERROR witness register --force >&2
     fi
 }
 
@@ -102,7 +102,7 @@ watch_witness() {
     local primary now copied_since='' astray_since='' copied_readers=none
     while :; do
         sleep "$WATCH_INTERVAL"
-        remember_members
+        remember_members || true
         end_forgotten_pause || true
         survey
         read -r primary _ <<<"$(newest_primary "${reports[@]}")"

@@ -239,3 +239,20 @@ sees() {
     sees n1@99 n1=broken n2=empty -- wait - 'being copied'
     sees n1@99 n1=broken -- wait
 }
+
+# ---- the recovery from a crash takes its time
+
+@test "who replays what it wrote before a crash is waited for, but not for ever" {
+    sees n2@11 n1=starting n2=standby:1:0/9 n3=standby:1:0/9 -- hold - 'waiting 300 s for n1'
+    sees n2@300 n1=starting n2=standby:1:0/9 n3=standby:1:0/9 -- lead
+    sees n2@11 n1=silent n2=standby:1:0/9 n3=standby:1:0/9 -- lead
+}
+
+@test "it is nobody to count on before" {
+    sees n2@400 n1=starting n2=standby:1:0/9 n3=starting -- hold - 'no majority'
+    sees n2@400 n1=starting n2=empty n3=starting -- wait
+}
+
+@test "with synchronous commit, enough of the others know all that counts" {
+    SYNC_MODE=quorum sees n2 n1=starting n2=standby:1:0/9 n3=standby:1:0/9 -- lead
+}

@@ -6,6 +6,7 @@
 setup() {
     ASK_TIMEOUT=0 node_name=n2 said=$BATS_TEST_TMPDIR/said down=() SYNC_MODE=''
     source "$BATS_TEST_DIRNAME/../lib/promote.sh"
+    source "$BATS_TEST_DIRNAME/../lib/watch.sh"
     source "$BATS_TEST_DIRNAME/../lib/decide.sh"
     log() { echo "$*"; }
     own_timeline() { echo 1; }
@@ -47,6 +48,18 @@ agrees() {
         say 'n1 ended' 'n2 lock t' 'n3 lock t'
     }
     ASK_TIMEOUT=1 lock_majority 0 n1 n2 n3
+}
+
+@test "who is one of two because a third has left does not replace what it cannot hear" {
+    active_primary() { echo n1; }
+    local_psql() { echo 60; }
+    objects 'no third node to ask' n1=silent n2=standby:1:0/9 n3=away
+    agrees n1=silent n2=standby:1:0/9
+    agrees n1=silent n2=standby:1:0/9 n3=silent
+    down=(n1)
+    agrees n1=silent n2=standby:1:0/9 n3=away
+    down=()
+    SYNC_MODE=quorum agrees n1=silent n2=standby:1:0/9 n3=away
 }
 
 @test "nobody is promoted beside a primary, or one that another node sees" {

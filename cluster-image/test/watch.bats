@@ -27,7 +27,7 @@ steps_down() {
     steps_down n3 0 n1=primary:4:0/9 n2=silent n3=primary:3:0/9
 }
 
-@test "of two on one timeline, the one with the higher id goes" {
+@test "of two on one timeline, the one that comes later in the order goes" {
     stays n1 0 n1=primary:2:0/9 n2=primary:2:0/9 n3=silent
     steps_down n2 0 n1=primary:2:0/9 n2=primary:2:0/9 n3=silent
 }
@@ -65,4 +65,25 @@ steps_down() {
     has_majority 1 "" n1=primary:1 n2=silent
     has_majority 1 "" n1=primary:1 n2=silent n3=away
     has_majority 1 "" n1=primary:1
+}
+
+# last REPORT... -- DOWN...: whether n2 is the last one.
+last() {
+    reports=() down=()
+    while [[ $1 != -- ]]; do
+        reports+=("$1")
+        shift
+    done
+    shift
+    down=("$@")
+    is_the_last
+}
+
+@test "of two that count, the one that is left where nothing runs any more" {
+    last n1=silent n2=standby:1:0/9 n3=away -- n1
+    last n1=silent n2=standby:1:0/9 -- n1
+    ! last n1=silent n2=standby:1:0/9 n3=away -- || return 1
+    ! last n1=starting n2=standby:1:0/9 n3=away -- || return 1
+    ! last n1=silent n2=standby:1:0/9 n3=silent -- n1 n3 || return 1
+    ! last n1=standby:1:0/9 n2=standby:1:0/9 n3=away -- || return 1
 }
