@@ -127,6 +127,7 @@ public final class FakeServer implements AutoCloseable {
   private volatile @Nullable Boolean tellsApplicationsInRecovery;
   private volatile @Nullable FakeServer behind;
   private volatile boolean readOnly;
+  private volatile int probes = 1;
   private volatile List<String> missingRights = List.of();
 
   /** Starts a primary on timeline 1 with an empty node table. */
@@ -224,6 +225,12 @@ public final class FakeServer implements AutoCloseable {
   /** Its {@code default_transaction_read_only} is on. */
   public FakeServer readOnly() {
     readOnly = true;
+    return this;
+  }
+
+  /** So many probes are connected, it says. */
+  public FakeServer probes(int count) {
+    probes = count;
     return this;
   }
 
@@ -731,6 +738,9 @@ public final class FakeServer implements AutoCloseable {
             now.systemIdentifier,
             now.nodeId,
             sql.contains("get_upstream_node_id") ? now.upstreamId : 0);
+      }
+      if (sql.contains("pg_stat_get_activity")) {
+        return Result.row(probes);
       }
       if (sql.contains("repmgr.nodes")) {
         List<List<Object>> rows = new ArrayList<>();

@@ -2,6 +2,7 @@ package io.github.repmgrjdbc.internal;
 
 import io.github.repmgrjdbc.ClusterView;
 import io.github.repmgrjdbc.ClusterView.Node;
+import io.github.repmgrjdbc.ClusterView.Role;
 import io.github.repmgrjdbc.ClusterView.State;
 import io.github.repmgrjdbc.ClusterView.Term;
 import io.github.repmgrjdbc.HostAndPort;
@@ -55,6 +56,15 @@ final class Cluster implements AutoCloseable {
 
   /** What an attempt is given at least, where no login timeout says less; as pgJDBC has it. */
   private static final Duration ATTEMPT = Duration.ofSeconds(10);
+
+  /** How long after a change of primary what was opened ahead is kept for those who wait. */
+  private static final Duration AHEAD = Duration.ofSeconds(1);
+
+  /**
+   * Where a node has more clients than that, none of them opens connections ahead: their logins
+   * would be a load in its worst moment.
+   */
+  private static final int CROWD = 50;
 
   private static final Duration CLOSE_WAIT = Duration.ofSeconds(2);
 
@@ -219,6 +229,8 @@ final class Cluster implements AutoCloseable {
           continue;
         } else if (failure != null) {
           throw Errors.unreadable(failure, decision, config, tried);
+        } else if (!refused) {
+          openAhead(now, parameters);
         }
       }
       boolean offers = !hasOffered && !offered.equals(probeLogin.current());
@@ -231,6 +243,22 @@ final class Cluster implements AutoCloseable {
       if (!closed && tasks.nanoTime() - giveUp >= 0) {
         Duration waited = Duration.ofNanos(tasks.nanoTime() - start);
         throw Errors.noPrimary(waited, decision, view, config, lastFailure);
+      }
+    }
+  }
+
+  /** Who waits for a successor has a connection made ready on each node that may become it. */
+  private void openAhead(ClusterView now, Map<String, String> parameters) {
+    if (now.term() == null) {
+      return;
+    }
+    for (Node node : now.nodes()) {
+      HostAndPort address = node.address();
+      if (address != null && node.role() == Role.STANDBY && node.state() == State.UP) {
+        Observation last = monitor.observations().get(address);
+        if (last != null && last.answer() != null && last.answer().probes() <= CROWD) {
+          connector.openAhead(address, last.answer().peer(), parameters);
+        }
       }
     }
   }
@@ -359,6 +387,7 @@ final class Cluster implements AutoCloseable {
       }
       if (next.available()) {
         addressMap.reportUnused();
+        tasks.stepAfter(AHEAD, connector::endAhead);
       }
       if (!listeners.isEmpty()) {
         listenerThread.execute(() -> listeners.forEach(listener -> tell(listener, old, current)));
@@ -437,7 +466,7 @@ final class Cluster implements AutoCloseable {
 
   private Map<String, String> probeParameters() {
     Map<String, String> parameters = parameters(probeLogin.current());
-    parameters.put(PGProperty.APPLICATION_NAME.getName(), "repmgr-jdbc monitor");
+    parameters.put(PGProperty.APPLICATION_NAME.getName(), NodeProbe.APPLICATION_NAME);
     // A length that is rubbish must not take the application's memory. Ten thousand rows fit in.
     parameters.put(PGProperty.MAX_RESULT_BUFFER.getName(), "16M");
     // The application's settings are not for the probes, and a PgBouncer between refuses them.

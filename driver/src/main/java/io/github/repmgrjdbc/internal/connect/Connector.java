@@ -38,6 +38,7 @@ public final class Connector {
   private final String database;
   private final SocketRegistry registry;
   private final Tasks tasks;
+  private final Spares spares;
   private volatile @Nullable Term warnedReadOnly;
 
   /** Makes a connector to that database. */
@@ -45,6 +46,21 @@ public final class Connector {
     this.database = database;
     this.registry = registry;
     this.tasks = tasks;
+    this.spares = new Spares(database, registry, tasks);
+  }
+
+  /**
+   * Has a connection opened to a node that may become the primary, for who comes first then. Does
+   * not wait for it, and does it once until {@link #endAhead}.
+   */
+  public void openAhead(
+      HostAndPort address, @Nullable InetSocketAddress peer, Map<String, String> parameters) {
+    spares.open(address, peer, parameters);
+  }
+
+  /** Closes those that nobody needed. */
+  public void endAhead() {
+    spares.clear();
   }
 
   /**
@@ -65,12 +81,31 @@ public final class Connector {
       Map<String, String> parameters,
       long deadline)
       throws SQLException {
+    Spares.Spare spare = spares.take(address, parameters);
+    if (spare != null) {
+      registry.adopt(spare.dial(), term);
+      try {
+        return establish(spare.dial(), spare::connection, address, term, deadline);
+      } catch (SQLException e) {
+        LOG.debug("What was opened ahead is of no use; trying anew", e);
+      }
+    }
     Dial dial = registry.register(address, peer, term);
+    return establish(dial, () -> dial.open(database, parameters), address, term, deadline);
+  }
+
+  private interface Opening {
+    Connection open() throws SQLException;
+  }
+
+  private Connection establish(
+      Dial dial, Opening opening, HostAndPort address, Term term, long deadline)
+      throws SQLException {
     Watch watch = new Watch(dial, deadline);
     Connection connection = null;
     try {
       watch.start();
-      connection = dial.open(database, parameters);
+      connection = opening.open();
       verify(connection, address, term);
       if (!dial.handOver()) {
         throw new SQLException(dial.cutReason());

@@ -6,6 +6,7 @@ import io.github.repmgrjdbc.internal.wire.Dial;
 import io.github.repmgrjdbc.internal.wire.Network;
 import java.net.InetSocketAddress;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executor;
 import org.jspecify.annotations.Nullable;
@@ -17,6 +18,10 @@ import org.jspecify.annotations.Nullable;
 public final class SocketRegistry {
 
   private final Map<Dial, Term> dials = new ConcurrentHashMap<>();
+
+  /** Those that are opened before it is known for which term. */
+  private final Set<Dial> ahead = ConcurrentHashMap.newKeySet();
+
   private final Network network;
   private final Executor cutters;
 
@@ -40,21 +45,43 @@ public final class SocketRegistry {
 
   /** Registers a connection before its socket exists. It is cut at once if its term has passed. */
   Dial register(HostAndPort address, @Nullable InetSocketAddress peer, Term term) {
-    Dial[] self = new Dial[1];
-    Dial dial = new Dial(address, peer, network, () -> dials.remove(self[0]));
-    self[0] = dial;
-    // Register first, look second: allow() does it the other way round, so that one of the two
-    // sees what the other did.
-    dials.put(dial, term);
-    if (closed || !term.equals(allowed)) {
+    Dial dial = dial(address, peer);
+    adopt(dial, term);
+    return dial;
+  }
+
+  /** Registers a connection that may live until it is known whose it is, or this is closed. */
+  Dial registerAhead(HostAndPort address, @Nullable InetSocketAddress peer) {
+    Dial dial = dial(address, peer);
+    // In this order, as below.
+    ahead.add(dial);
+    if (closed) {
       dial.cut(refusal);
     }
     return dial;
   }
 
-  /** Takes back a connection that did not come about. */
+  /** From now on the connection is for this term. It is cut at once if that has passed. */
+  void adopt(Dial dial, Term term) {
+    // Register first, look second: allow() does it the other way round, so that one of the two
+    // sees what the other did.
+    dials.put(dial, term);
+    ahead.remove(dial);
+    if (closed || !term.equals(allowed)) {
+      dial.cut(refusal);
+    }
+  }
+
+  private Dial dial(HostAndPort address, @Nullable InetSocketAddress peer) {
+    Dial[] self = new Dial[1];
+    self[0] = new Dial(address, peer, network, () -> withdraw(self[0]));
+    return self[0];
+  }
+
+  /** Takes back a connection that did not come about, or has ended. */
   void withdraw(Dial dial) {
     dials.remove(dial);
+    ahead.remove(dial);
   }
 
   /**
@@ -90,6 +117,7 @@ public final class SocketRegistry {
     refusal = reason;
     closed = true;
     dials.keySet().forEach(dial -> dial.hangUp(reason));
+    ahead.forEach(dial -> dial.hangUp(reason));
   }
 
   /** Whether no connection is open; drops those whose end could not be noticed. */

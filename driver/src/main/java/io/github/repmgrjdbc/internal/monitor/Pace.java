@@ -8,12 +8,20 @@ import java.util.function.DoubleSupplier;
  *
  * <p>Steady when all is well. Hunting while the primary is in doubt: quick for as long as a usual
  * failover takes, then slower, so that a long outage with many clients does not become a load of
- * its own on the nodes that are left. Both with jitter, so that clients do not march in step.
+ * its own on the nodes that are left. And the slower, the more there are: all of them together ask
+ * a node about {@value #QUESTIONS} times a second at most. Both with jitter, so that clients do not
+ * march in step.
  */
 final class Pace {
 
   /** A failover takes 2 to 13 s with repmgrd's usual settings; twice that is hunted quickly. */
   static final Duration QUICK = Duration.ofSeconds(30);
+
+  /** How many questions a second a node may be asked by all that hunt. */
+  static final int QUESTIONS = 2_000;
+
+  /** Jitter only shortens: this is the longest wait's share of the mean one. */
+  private static final double MEAN = 0.9;
 
   /** How much slower hunting gets at the most. */
   static final int SLOWEST = 10;
@@ -37,11 +45,17 @@ final class Pace {
     return jittered(steady);
   }
 
-  /** The wait when the hunt has taken that long; it doubles with every {@link #QUICK}. */
-  Duration hunting(Duration soFar) {
+  /**
+   * The wait when the hunt has taken that long; it doubles with every {@link #QUICK}.
+   *
+   * @param hunters how many ask that node; 0 if it is unknown
+   */
+  Duration hunting(Duration soFar, int hunters) {
     long doublings = Math.min(soFar.dividedBy(QUICK), 10);
     Duration wait = hunt.multipliedBy(Math.min(1L << doublings, SLOWEST));
-    return jittered(wait.compareTo(steady) < 0 ? wait : steady);
+    Duration share = Duration.ofNanos((long) (hunters * (1e9 / QUESTIONS) / MEAN));
+    Duration fair = wait.compareTo(share) < 0 ? share : wait;
+    return jittered(fair.compareTo(steady) < 0 ? fair : steady);
   }
 
   private Duration jittered(Duration wait) {

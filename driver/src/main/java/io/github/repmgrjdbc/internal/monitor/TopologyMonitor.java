@@ -51,6 +51,7 @@ public final class TopologyMonitor implements AutoCloseable {
     final HostAndPort address;
     final Probe probe;
     int question;
+    int probes;
     @Nullable Long tableReadAt;
     boolean asking;
     boolean outdated;
@@ -263,6 +264,10 @@ public final class TopologyMonitor implements AutoCloseable {
                   if (loops.get(loop.address) == loop
                       && !(loop.outdated && isRefused(observation))) {
                     observations.put(observation);
+                    if (observation.answer() != null) {
+                      // Remembered: a node that is lost and found has its clients still.
+                      loop.probes = observation.answer().probes();
+                    }
                     decide();
                   }
                 } finally {
@@ -325,7 +330,8 @@ public final class TopologyMonitor implements AutoCloseable {
               wait.compareTo(TABLE_INTERVAL) < 0 ? wait : TABLE_INTERVAL, () -> ask(loop));
     } else if (since != null) {
       Duration soFar = Duration.ofNanos(tasks.nanoTime() - since);
-      Duration wait = suspects.contains(loop.address) ? Duration.ZERO : pace.hunting(soFar);
+      Duration wait =
+          suspects.contains(loop.address) ? Duration.ZERO : pace.hunting(soFar, loop.probes);
       loop.cancelWait = tasks.stepAfter(wait, () -> ask(loop));
     } else if (isPrimary(loop.address)
         && last != null

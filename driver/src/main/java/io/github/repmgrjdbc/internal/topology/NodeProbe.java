@@ -19,7 +19,10 @@ import org.jspecify.annotations.Nullable;
  */
 public final class NodeProbe implements Probe {
 
-  private static final String INSUFFICIENT_PRIVILEGE = "42501";
+  /** What the server's administrator, and other probes, see of it. */
+  public static final String APPLICATION_NAME = "repmgr-jdbc monitor";
+
+  static final String INSUFFICIENT_PRIVILEGE = "42501";
 
   /** How long a wake-up may go unnoticed: pgJDBC's wait can only be ended by the server. */
   private static final Duration SLICE = Duration.ofMillis(50);

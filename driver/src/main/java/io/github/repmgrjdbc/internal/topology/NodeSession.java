@@ -48,6 +48,17 @@ final class NodeSession {
       select node_id, node_name, type, active, coalesce(upstream_node_id, 0), conninfo
         from repmgr.nodes order by node_id""";
 
+  /**
+   * How many probes are connected. Everybody may see others' application names (PostgreSQL's
+   * documentation, "pg_stat_activity"). Asked seldom, as the server looks at each of its sessions.
+   */
+  private static final String PROBES =
+      "select count(*)::int from pg_catalog.pg_stat_get_activity(null) where application_name = '"
+          + NodeProbe.APPLICATION_NAME
+          + "'";
+
+  private static final int TABLES_PER_COUNT = 10;
+
   /** Asks the catalogs, which everybody may read, so that no message has to be understood. */
   private static final String MISSING_RIGHTS =
       """
@@ -82,6 +93,8 @@ final class NodeSession {
   private final Connection connection;
   private PreparedStatement question;
   private List<Member> copy = List.of();
+  private int tablesRead;
+  private int probes;
 
   /**
    * Opens it.
@@ -108,6 +121,15 @@ final class NodeSession {
     if (readTable) {
       copy = readTable();
     }
+    Answer answer = answer();
+    if (readTable && tablesRead++ % TABLES_PER_COUNT == 0) {
+      probes = countProbes();
+      return answer.withProbes(probes);
+    }
+    return answer;
+  }
+
+  private Answer answer() throws SQLException {
     try {
       return whoAreYou();
     } catch (SQLException e) {
@@ -136,7 +158,8 @@ final class NodeSession {
           row.getLong(3),
           Math.max(row.getInt(5), 0),
           copy,
-          dial.connectedTo());
+          dial.connectedTo(),
+          probes);
     } catch (RuntimeException e) {
       throw nonsense(e);
     }
@@ -160,6 +183,21 @@ final class NodeSession {
       throw nonsense(e);
     }
     return members;
+  }
+
+  /** A right that is missing here is no reason to know nothing. */
+  private int countProbes() throws SQLException {
+    try (PreparedStatement statement = connection.prepareStatement(PROBES);
+        ResultSet row = statement.executeQuery()) {
+      return row.next() ? Math.max(row.getInt(1), 0) : 0;
+    } catch (SQLException e) {
+      if (NodeProbe.INSUFFICIENT_PRIVILEGE.equals(e.getSQLState())) {
+        return 0;
+      }
+      throw e;
+    } catch (RuntimeException e) {
+      throw nonsense(e);
+    }
   }
 
   /** repmgr's table has no NULL there; a table that is not repmgr's may. */

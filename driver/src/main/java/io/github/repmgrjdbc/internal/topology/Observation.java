@@ -59,6 +59,8 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
    * @param upstreamId the {@code node_id} that it follows, or 0 if there is none or it is unknown
    * @param copy its copy of {@code repmgr.nodes}
    * @param peer the address as it was resolved, or null if that is unknown
+   * @param probes how many probes like this one, of all clients, were connected to the node when it
+   *     was last asked that; 0 if it is unknown
    */
   public record Answer(
       int nodeId,
@@ -67,11 +69,17 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
       long systemIdentifier,
       int upstreamId,
       List<Member> copy,
-      @Nullable InetSocketAddress peer) {
+      @Nullable InetSocketAddress peer,
+      int probes) {
 
     /** Copies the list. */
     public Answer {
       copy = List.copyOf(copy);
+    }
+
+    Answer withProbes(int count) {
+      return new Answer(
+          nodeId, inRecovery, timeline, systemIdentifier, upstreamId, copy, peer, count);
     }
 
     Optional<Member> row(int id) {

@@ -128,6 +128,20 @@ class TopologyMonitorTest {
   }
 
   @Test
+  void inACrowdEachHuntsSlower() {
+    for (int id = 1; id <= 3; id++) {
+      node(id).probes = 1_000;
+    }
+    startSteady();
+    node(1).dies();
+    tasks.pass(Duration.ofSeconds(1));
+    int before = node(2).asked;
+    tasks.pass(Duration.ofSeconds(10));
+    int asked = node(2).asked - before;
+    assertTrue(asked >= 17 && asked <= 23, "asked " + asked + " times in 10 s, of 1,000 clients");
+  }
+
+  @Test
   void aSilentNodeSlowsNobody() {
     startSteady();
     node(3).hangs();
@@ -364,6 +378,7 @@ class TopologyMonitorTest {
     private boolean busy;
     private Duration delay = Duration.ZERO;
     private int timeline;
+    private int probes;
     private List<Member> copy = List.of();
     private Runnable wake = () -> {};
     private String cut = "";
@@ -419,7 +434,8 @@ class TopologyMonitorTest {
       boolean primary = timeline > 0;
       return Observation.of(
           address,
-          new Answer(id, !primary, primary ? timeline : 1, 7L, primary ? 0 : 1, copy, null));
+          new Answer(
+              id, !primary, primary ? timeline : 1, 7L, primary ? 0 : 1, copy, null, probes));
     }
 
     @Override

@@ -82,7 +82,7 @@ class NodeProbeTest {
 
     Answer answer = answer(probe.ask(1, true));
 
-    assertEquals(new Answer(7, true, 5, 7_001_002_003_004L, 3, COPY, peer()), answer);
+    assertEquals(new Answer(7, true, 5, 7_001_002_003_004L, 3, COPY, peer(), 1), answer);
   }
 
   @Test
@@ -91,7 +91,24 @@ class NodeProbeTest {
 
     Answer answer = answer(probe.ask(1, true));
 
-    assertEquals(new Answer(1, false, 6, 42, 0, List.of(), peer()), answer);
+    assertEquals(new Answer(1, false, 6, 42, 0, List.of(), peer(), 1), answer);
+  }
+
+  @Test
+  void saysHowManyProbesThereAreNowAndThen() {
+    server.probes(40);
+    assertEquals(40, answer(probe.ask(1, true)).probes());
+    server.probes(50);
+    for (int question = 2; question <= 10; question++) {
+      assertEquals(40, answer(probe.ask(question, true)).probes());
+    }
+    assertEquals(50, answer(probe.ask(11, true)).probes());
+  }
+
+  @Test
+  void whoMayNotCountProbesLearnsEverythingElse() {
+    server.primary(6).failQueriesOf("pg_stat_get_activity", "42501");
+    assertEquals(new Answer(1, false, 6, 42, 0, List.of(), peer(), 0), answer(probe.ask(1, true)));
   }
 
   @Test

@@ -1973,7 +1973,7 @@ class ResolverTest {
 
   private static Answer answer(
       int id, boolean inRecovery, int timeline, long cluster, int upstream, List<Member> copy) {
-    return new Answer(id, inRecovery, timeline, cluster, upstream, copy, null);
+    return new Answer(id, inRecovery, timeline, cluster, upstream, copy, null, 0);
   }
 
   private static List<Member> table(Member... rows) {
