@@ -1,17 +1,13 @@
 package io.github.repmgrjdbc.measure;
 
-import com.sun.management.OperatingSystemMXBean;
 import io.github.repmgrjdbc.testing.Fault;
 import io.github.repmgrjdbc.testing.RepmgrCluster;
 import io.github.repmgrjdbc.testing.RepmgrNode;
-import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.time.Duration;
-import java.time.LocalDate;
-import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.EnumMap;
@@ -25,7 +21,6 @@ import java.util.concurrent.Callable;
 import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.awaitility.core.ConditionTimeoutException;
-import org.testcontainers.DockerClientFactory;
 
 /**
  * Strikes the primary with every kind of fault, gives it back, and prints as a table what that
@@ -330,19 +325,9 @@ public final class MeasureFaults {
   }
 
   private String about() {
-    RepmgrNode node = cluster.primary();
-    OperatingSystemMXBean machine =
-        (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
-    return "%s; %d cores, %d GB, %s %s, Docker %s; %s; %s; `%s`, seed %d; median / worst"
+    return "%s; `%s`, seed %d; median / worst"
         .formatted(
-            LocalDate.now(ZoneOffset.UTC),
-            machine.getAvailableProcessors(),
-            machine.getTotalMemorySize() >> 30,
-            machine.getName(),
-            machine.getVersion(),
-            DockerClientFactory.instance().client().versionCmd().exec().getVersion(),
-            node.exec("postgres", "--version").orThrow().stdout().strip(),
-            node.exec("repmgr", "--version").orThrow().stdout().strip(),
+            cluster.surroundings(),
             System.getProperty("measure.command", "MeasureFaults"),
             options.seed);
   }

@@ -6,9 +6,11 @@ import com.github.dockerjava.api.exception.NotFoundException;
 import com.github.dockerjava.api.model.Bind;
 import com.github.dockerjava.api.model.Container;
 import com.github.dockerjava.api.model.HostConfig;
+import com.sun.management.OperatingSystemMXBean;
 import io.github.repmgrjdbc.HostAndPort;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.SecureRandom;
@@ -17,6 +19,8 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.time.Duration;
+import java.time.LocalDate;
+import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HexFormat;
@@ -352,6 +356,23 @@ public final class RepmgrCluster implements AutoCloseable {
             .orElseThrow(() -> new IllegalStateException("no node of " + name + " runs"));
     RepmgrNode.ExecResult result = node.exec("repmgr", "-f", "/etc/repmgr.conf", "cluster", "show");
     return result.stdout() + result.stderr();
+  }
+
+  /** For a report: the day, the machine, and what runs there; the primary is asked. */
+  public String surroundings() {
+    OperatingSystemMXBean machine =
+        (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
+    RepmgrNode node = primary();
+    return "%s; %d cores, %d GB, %s %s, Docker %s; %s; %s"
+        .formatted(
+            LocalDate.now(ZoneOffset.UTC),
+            machine.getAvailableProcessors(),
+            machine.getTotalMemorySize() >> 30,
+            machine.getName(),
+            machine.getVersion(),
+            docker.versionCmd().exec().getVersion(),
+            node.exec("postgres", "--version").orThrow().stdout().strip(),
+            node.exec("repmgr", "--version").orThrow().stdout().strip());
   }
 
   /**

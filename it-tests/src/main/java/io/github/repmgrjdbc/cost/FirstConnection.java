@@ -1,0 +1,22 @@
+package io.github.repmgrjdbc.cost;
+
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.SQLException;
+
+/** A program that opens one connection, says so, and ends: what a JVM's start costs. */
+final class FirstConnection {
+
+  static final String URL = "COST_URL";
+
+  private FirstConnection() {}
+
+  /** The URL is in the environment, as it has a password. */
+  public static void main(String[] arguments) throws SQLException {
+    try (Connection connection = DriverManager.getConnection(System.getenv(URL))) {
+      System.out.println(connection.getAutoCommit());
+      System.out.flush();
+    }
+    Runtime.getRuntime().halt(0);
+  }
+}

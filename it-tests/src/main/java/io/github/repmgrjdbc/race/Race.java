@@ -1,0 +1,254 @@
+package io.github.repmgrjdbc.race;
+
+import io.github.repmgrjdbc.testing.PromotionWatch;
+import io.github.repmgrjdbc.testing.PromotionWatch.Promotion;
+import io.github.repmgrjdbc.testing.RepmgrCluster;
+import io.github.repmgrjdbc.testing.RepmgrNode;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.EnumMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Random;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.locks.LockSupport;
+import org.awaitility.Awaitility;
+import org.awaitility.core.ConditionTimeoutException;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Lets all contenders write to one real cluster, strikes its primary, and measures what that costs
+ * each of them. {@code it-tests/race} is the command.
+ */
+public final class Race implements AutoCloseable {
+
+  private static final Logger LOG = LoggerFactory.getLogger(Race.class);
+
+  private static final Duration HEALTH_TIMEOUT = Duration.ofMinutes(2);
+  private static final Duration PROMOTION_TIMEOUT = Duration.ofMinutes(1);
+  private static final int ROWS_BEFORE = 100;
+  private static final Duration WARM_UP_TIMEOUT = Duration.ofSeconds(20);
+
+  /** Who has not recovered so long after the promotion is given up. */
+  private static final Duration PATIENCE = Duration.ofSeconds(20);
+
+  /** How long it is watched what happens after the return of the old primary. */
+  private static final Duration AFTERWARDS = Duration.ofSeconds(3);
+
+  private static final Duration AFTERWARDS_STALE = Duration.ofSeconds(10);
+
+  private final List<Contender> contenders;
+  private final Path directory;
+  private final Random random;
+  private @Nullable RepmgrCluster cluster;
+  private boolean healing;
+
+  /**
+   * Makes a race.
+   *
+   * @param directory where the records and logs go
+   * @param seed of the order of hosts
+   */
+  Race(List<Contender> contenders, Path directory, long seed) {
+    this.contenders = List.copyOf(contenders);
+    this.directory = directory;
+    this.random = new Random(seed);
+    try {
+      Files.createDirectories(directory);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** One lap; the cluster is started if there is none that is fit for it. */
+  Lap run(Course course, int number) throws SQLException {
+    RepmgrCluster fit = fitFor(course);
+    String lap = course.name().toLowerCase(Locale.ROOT) + "-" + number;
+    return run(course, number, lap, fit);
+  }
+
+  private RepmgrCluster fitFor(Course course) throws SQLException {
+    RepmgrCluster current = cluster;
+    if (current != null && healing && course.healing()) {
+      try {
+        current.awaitHealthy(HEALTH_TIMEOUT);
+        return current;
+      } catch (ConditionTimeoutException e) {
+        LOG.warn("another cluster is started: {}", e.getMessage());
+        current.saveLogs(directory.resolve(current.name()));
+      }
+    }
+    close();
+    RepmgrCluster started = RepmgrCluster.builder().healing(course.healing()).start();
+    cluster = started;
+    healing = course.healing();
+    // In the metadata's database: the AWS wrapper reads its topology over the application's.
+    try (Connection connection = started.primary().connect("repmgr");
+        Statement statement = connection.createStatement()) {
+      statement.execute(
+          "CREATE TABLE public.race (run text, thread int, seq int,"
+              + " PRIMARY KEY (run, thread, seq))");
+      statement.execute("GRANT ALL ON public.race TO " + started.user());
+    }
+    return started;
+  }
+
+  private Lap run(Course course, int number, String name, RepmgrCluster on) throws SQLException {
+    RepmgrNode old = on.primary();
+    Field field = field(on);
+    List<Entrant> entrants = new ArrayList<>();
+    try (PromotionWatch watch = PromotionWatch.start(on.standbys())) {
+      for (Contender contender : contenders) {
+        entrants.add(Entrant.start(contender, field, name, directory));
+      }
+      List<Boolean> wroteBefore = ask(entrants, "await-rows", ROWS_BEFORE, WARM_UP_TIMEOUT);
+      List<Long> cpuBefore = entrants.stream().map(Entrant::cpuNanos).toList();
+      CompletableFuture<Double> direct =
+          CompletableFuture.supplyAsync(() -> connectAtPromotion(watch, field, name));
+      CompletableFuture<Long> strike = CompletableFuture.supplyAsync(() -> course.strike(old));
+      Promotion promotion = await(watch);
+      ask(entrants, "await-since", promotion.nanoTime(), PATIENCE);
+      List<Long> cpuAfter = entrants.stream().map(Entrant::cpuNanos).toList();
+      long struck = strike.join();
+      long returned = System.nanoTime();
+      course.undo(old);
+      if (course.healing()) {
+        awaitReturn(on, old);
+      }
+      LockSupport.parkNanos((course.healing() ? AFTERWARDS : AFTERWARDS_STALE).toNanos());
+      List<@Nullable String> cold = course.healing() ? none(entrants) : coldStarts(entrants);
+      Lap.Times times = new Lap.Times(struck, promotion.nanoTime(), returned, System.nanoTime());
+      Map<Contender, Lap.Run> runs = new EnumMap<>(Contender.class);
+      for (int i = 0; i < entrants.size(); i++) {
+        runs.put(
+            entrants.get(i).contender(),
+            Lap.evaluate(
+                entrants.get(i).end(),
+                times,
+                old.containerAddress().host(),
+                promotion.node().containerAddress().host(),
+                wroteBefore.get(i),
+                (cpuAfter.get(i) - cpuBefore.get(i)) / 1e9,
+                cold.get(i)));
+      }
+      return new Lap(
+          course,
+          number,
+          List.copyOf(field.hosts().keySet()),
+          old.name(),
+          promotion.node().name(),
+          times.millis(times.promoted()),
+          times.millis(returned),
+          times.millis(times.ended()),
+          direct.join(),
+          runs);
+    } finally {
+      entrants.forEach(Entrant::close);
+    }
+  }
+
+  private Field field(RepmgrCluster on) {
+    List<RepmgrNode> nodes = new ArrayList<>(on.nodes());
+    Collections.shuffle(nodes, random);
+    Map<String, String> hosts = new LinkedHashMap<>();
+    nodes.forEach(node -> hosts.put(node.name(), node.containerAddress().host()));
+    return new Field(hosts, "repmgr", on.user(), on.password());
+  }
+
+  /** All are asked at once; they answer when it is so, or the time is over. */
+  private static List<Boolean> ask(
+      List<Entrant> entrants, String what, long number, Duration timeout) {
+    entrants.forEach(entrant -> entrant.order(what, number, timeout));
+    return entrants.stream().map(Entrant::answer).map(Boolean::valueOf).toList();
+  }
+
+  private static List<@Nullable String> none(List<Entrant> entrants) {
+    return new ArrayList<>(Collections.nCopies(entrants.size(), null));
+  }
+
+  private static List<@Nullable String> coldStarts(List<Entrant> entrants) {
+    entrants.forEach(entrant -> entrant.order("cold"));
+    List<@Nullable String> answers = new ArrayList<>();
+    entrants.forEach(entrant -> answers.add(entrant.answer()));
+    return answers;
+  }
+
+  private static Promotion await(PromotionWatch watch) {
+    await("a promotion", PROMOTION_TIMEOUT, watch);
+    return watch.promotion().orElseThrow();
+  }
+
+  private static void await(String what, Duration timeout, PromotionWatch watch) {
+    Awaitility.await(what)
+        .pollInSameThread()
+        .pollDelay(Duration.ZERO)
+        .pollInterval(Duration.ofMillis(5))
+        .atMost(timeout)
+        .until(() -> watch.promotion().isPresent());
+  }
+
+  private static void awaitReturn(RepmgrCluster on, RepmgrNode old) {
+    try {
+      on.awaitHealthy(HEALTH_TIMEOUT);
+    } catch (ConditionTimeoutException e) {
+      LOG.warn("{} did not come back: {}", old, e.getMessage());
+    }
+  }
+
+  /**
+   * What nobody can be faster than: a client that opens no connection before the promotion, but is
+   * told of it at that moment. Its connect and its first commit, in milliseconds.
+   */
+  private static double connectAtPromotion(PromotionWatch watch, Field field, String lap) {
+    long deadline = System.nanoTime() + PROMOTION_TIMEOUT.toNanos();
+    while (watch.promotion().isEmpty() && System.nanoTime() - deadline < 0) {
+      LockSupport.parkNanos(1_000_000);
+    }
+    if (watch.promotion().isEmpty()) {
+      return Lap.NEVER;
+    }
+    String host = watch.promotion().get().node().containerAddress().host();
+    long began = System.nanoTime();
+    try (Connection connection =
+            DriverManager.getConnection(
+                "jdbc:postgresql://%s:%d/%s".formatted(host, Field.PORT, field.database()),
+                field.user(),
+                field.password());
+        Statement statement = connection.createStatement()) {
+      statement.execute("INSERT INTO public.race VALUES ('%s direct', 0, 0)".formatted(lap));
+      return (System.nanoTime() - began) / 1e6;
+    } catch (SQLException e) {
+      LOG.warn("the direct connection failed", e);
+      return Lap.NEVER;
+    }
+  }
+
+  /** For a report: where it was run. There must be a cluster. */
+  String surroundings() {
+    return Objects.requireNonNull(cluster).surroundings();
+  }
+
+  /** Removes the cluster. */
+  @Override
+  public void close() {
+    RepmgrCluster current = cluster;
+    cluster = null;
+    if (current != null) {
+      current.close();
+    }
+  }
+}

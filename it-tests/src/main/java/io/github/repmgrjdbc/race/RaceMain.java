@@ -1,0 +1,92 @@
+package io.github.repmgrjdbc.race;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Random;
+
+/** The command: which laps are run, and where the reports go. */
+public final class RaceMain {
+
+  private static final Path DIRECTORY = Path.of("it-tests", "target", "race");
+
+  private static final String COMMAND = System.getProperty("measure.command", "RaceMain");
+
+  private record Options(Map<Course, Integer> laps, long seed, List<Contender> contenders) {
+
+    static Options parse(String[] arguments) {
+      int rounds = 3;
+      long seed = System.nanoTime() & 0xffff;
+      boolean all = false;
+      List<Course> courses = new ArrayList<>();
+      List<Contender> contenders = new ArrayList<>();
+      for (int i = 0; i < arguments.length; i++) {
+        if (arguments[i].equals("--long")) {
+          all = true;
+          continue;
+        }
+        if (i + 1 == arguments.length) {
+          throw new IllegalArgumentException("unknown, or without a value: " + arguments[i]);
+        }
+        String value = arguments[++i];
+        switch (arguments[i - 1]) {
+          case "--rounds" -> rounds = Integer.parseInt(value);
+          case "--seed" -> seed = Long.parseLong(value);
+          case "--fault" -> courses.add(Course.valueOf(value.toUpperCase(Locale.ROOT)));
+          case "--contender" -> contenders.add(Contender.valueOf(value.toUpperCase(Locale.ROOT)));
+          default -> throw new IllegalArgumentException("unknown: " + arguments[i - 1]);
+        }
+      }
+      Map<Course, Integer> laps = new EnumMap<>(Course.class);
+      for (Course course : courses.isEmpty() ? List.of(Course.values()) : courses) {
+        laps.put(course, all ? (course == Course.KILL ? 30 : 10) : rounds);
+      }
+      return new Options(
+          laps, seed, contenders.isEmpty() ? List.of(Contender.values()) : contenders);
+    }
+
+    /** Mixed, but those last that need another cluster. */
+    List<Course> schedule() {
+      List<Course> schedule = new ArrayList<>();
+      laps.forEach((course, count) -> schedule.addAll(Collections.nCopies(count, course)));
+      Collections.shuffle(schedule, new Random(seed));
+      schedule.sort((a, b) -> Boolean.compare(b.healing(), a.healing()));
+      return schedule;
+    }
+  }
+
+  private RaceMain() {}
+
+  /** See {@code race --help}. */
+  public static void main(String[] arguments) throws SQLException, IOException {
+    Options options;
+    try {
+      options = Options.parse(arguments);
+    } catch (IllegalArgumentException e) {
+      System.err.println("race: " + e.getMessage());
+      System.exit(2);
+      return;
+    }
+    String about = "";
+    List<Course> schedule = options.schedule();
+    List<Lap> laps = new ArrayList<>();
+    Map<Course, Integer> numbers = new EnumMap<>(Course.class);
+    try (Race race = new Race(options.contenders, DIRECTORY, options.seed)) {
+      for (Course course : schedule) {
+        Lap lap = race.run(course, numbers.merge(course, 1, Integer::sum));
+        laps.add(lap);
+        System.out.printf("%d of %d: %s%n", laps.size(), schedule.size(), Report.line(lap));
+        // After each: a race is long, and may be interrupted.
+        about = "%s; `%s`, seed %d".formatted(race.surroundings(), COMMAND, options.seed);
+        new Report(about, laps).write(DIRECTORY);
+      }
+    }
+    System.out.printf("%n%s", new Report(about, laps).markdown());
+  }
+}

@@ -1,0 +1,5 @@
+/** Tests of the race. */
+@NullMarked
+package io.github.repmgrjdbc.race;
+
+import org.jspecify.annotations.NullMarked;
