@@ -15,7 +15,8 @@ GRANT EXECUTE ON FUNCTION
     TO repmgr_metadata;
 
 -- Node ids are handed out here, on the primary and under a lock, before a node is cloned: two standbys that
--- start at the same moment get two ids, and a node that comes back with an empty volume gets its old one.
+-- start at the same moment get two ids, and a node that comes back with an empty volume gets its old one. A node that is
+-- not registered yet is noted in nodes_away with it, unless it is the cluster's first.
 CREATE TABLE public.node_ids (
     node_name text PRIMARY KEY,
     node_id integer NOT NULL UNIQUE CHECK (node_id > 0)

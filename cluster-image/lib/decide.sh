@@ -2,8 +2,9 @@
 #
 # shellcheck shell=bash
 
-GRACE=10        # seconds for which nodes that do not answer are waited for, where one could go on without them
-RECOVERY=300    # the same for nodes that are in the middle of the recovery from a crash: they answer after it
+GRACE=10        # seconds for which nodes that do not answer are waited for, where one could go on without them: those that start
+                # together are there by then. No more than ELECTION_TIMEOUT, which a failover has waited already
+RECOVERY=300    # the same for nodes that are in the middle of the recovery from a crash: they answer after it, if it ever ends
 
 # lsn_number LSN: '1/A0' as a number; -1 when it is not known.
 lsn_number() {
@@ -54,7 +55,8 @@ up_to_timeline() {
 #   foreign   it is of another database cluster
 #   refusing  it runs, so it has data, but does not answer this node, which has none
 #
-# A LSN is known, of this node and of others, once all WAL that is there has been replayed.
+# A LSN is known, of this node and of others, once all WAL that is there has been replayed. A primary that has crashed does not
+# even answer before that: it is starting.
 #
 # With SYNC_MODE=quorum nobody leads who might lack a commit: of N nodes with data that count, the primary and N/2 more have
 # each commit that was acknowledged (lib/synchronous.sh), so that of any N - N/2 one has it; and who has left is none of them.

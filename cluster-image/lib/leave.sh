@@ -4,7 +4,7 @@
 #
 # shellcheck shell=bash
 
-PAUSE=15            # seconds after which a node resumes its repmgrd by itself, should nobody tell it to
+PAUSE=15            # seconds after which a node resumes its repmgrd by itself, should nobody tell it to: more than docker stop's ten
 SEND_TIMEOUT=2      # seconds for which a primary that is stopped waits for slow standbys to get its last WAL
 
 # at HOST SQL...: runs it there as the superuser repmgr; its answer. docker stop leaves ten seconds for everything.

@@ -2,7 +2,7 @@
 #
 # shellcheck shell=bash
 
-ASK_TIMEOUT=1   # seconds for a node's answer; all are asked at once
+ASK_TIMEOUT=1   # seconds for a node's answer, and for that by HTTP of one that refuses connections; all are asked at once
 
 # What a node answers: its state, its timeline, its LSN or '-', the node that it follows if its repmgrd has just seen it, or
 # '-', and the names of all registered nodes.

@@ -139,6 +139,7 @@ lead_again() {
         read -r -a members <<<"$(members_that_count | tr '\n' ' ')"
         if [[ ${ALONE:-} != allow ]] && ((${#members[@]} > 1)); then
             said=$(mktemp)
+            # A minute for the replay. After a longer one there is no lock any more, and the newer timeline wins, if there is one.
             open_sessions 60 "${members[@]}"
             lock_majority 0 "${members[@]}" || status=1
         fi
@@ -200,7 +201,7 @@ clone() {
 }
 
 # FED: whether WAL arrives, from whom, and on which timeline. A receiver that asks for what is gone streams, too, for a moment, and
-# is started anew.
+# is started anew 500 ms later (wal_retrieve_retry_interval). One that is older than that, by some 200 ms for a busy machine, goes on.
 FED="SELECT sender_host || ' ' || received_tli FROM pg_stat_wal_receiver JOIN pg_stat_activity USING (pid)
     WHERE status = 'streaming' AND backend_start < clock_timestamp() - interval '700 ms'"
 

@@ -8,8 +8,9 @@
 PROMOTION_LOCK=4711     # an advisory lock; on a standby, too, it ends with the session that holds it
 HICCUP=1000             # milliseconds for which a primary that refuses is still waited for
 FENCED_AFTER=5          # seconds after which a primary that was seen last then, and was cut off, will have stopped by the time
-                        # that repmgr has waited for it, too: a second (connect_timeout), before it promotes
-DOUBT=6000              # milliseconds after which a promotion that others do not agree to is given up
+                        # that repmgr has waited for it, too: a second (connect_timeout), before it promotes. More than FROZEN,
+                        # in which one that stood still goes on when it thaws
+DOUBT=6000              # milliseconds after which a promotion that others do not agree to is given up: more than FENCED_AFTER
 
 # now_ms: since the machine's start, so that nobody's setting of a clock matters; to a hundredth of a second.
 now_ms() {
@@ -19,7 +20,7 @@ now_ms() {
 }
 
 # open_sessions SECONDS HOST...: a session on each, side by side. What they say comes into $said, with the node's name before it.
-# They live until they are closed or this shell ends; if this node vanishes, SECONDS more.
+# They live until they are closed or this shell ends, and for no more than SECONDS after the last word to them: this node may vanish.
 open_sessions() {
     local host seconds=$1
     shift
@@ -186,6 +187,7 @@ promote() {
         said=$(mktemp)
         # shellcheck disable=SC2064 # known now, and not any more at the end
         trap "rm -f '$said'" EXIT
+        # 20 s: the lock must outlast all that follows, which is DOUBT, prepare_to_lead (two seconds and more) and the promotion.
         open_sessions 20 "${members[@]}"
         lock_majority $((${#handed_over} > 0)) "${members[@]}" || return 1
     fi

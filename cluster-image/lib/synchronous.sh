@@ -9,13 +9,14 @@
 #   table counts it, as returning. Once that many nodes have this, too, its row goes, and N/2 will do again. Only then does it
 #   take itself for one that has everything (LEFT). If it is gone before that, it is as if it had never been back.
 #
-# Without SYNC_MODE only the table changes.
+# Without SYNC_MODE only the table changes, and the value in conf.d is empty. One that the user sets by ALTER SYSTEM goes before it.
 #
 # shellcheck shell=bash
 
 SYNCHRONOUS_CONF=$STATE_DIR/conf.d/synchronous.conf     # outside of the data directory, which copies take over
 ACKNOWLEDGE_TIMEOUT=2   # seconds in which the nodes must have what the table says
-SETTLE=0.5              # seconds in which PostgreSQL's processes have surely read a new configuration
+SETTLE=0.5              # seconds in which PostgreSQL's processes have surely read a new configuration: the signal wakes them, but
+                        # nothing tells when each has read it, and a busy machine may keep one waiting
 
 # synchronous_names COUNT NAME...: the value of synchronous_standby_names.
 synchronous_names() {

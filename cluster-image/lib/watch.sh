@@ -3,9 +3,11 @@
 # shellcheck shell=bash
 
 WATCH_INTERVAL=1        # seconds between two looks at the others
-FROZEN=4                # seconds for which a node must have stood still to be taken for one that was replaced
+FROZEN=4                # seconds for which a node must have stood still to be taken for one that was replaced. Less than FENCED_AFTER:
+                        # who stood still for no longer goes on, and must not have been replaced by then
 FENCE_AFTER=3           # seconds without a majority after which a primary stops taking writes
-ELECTION_TIMEOUT=10     # seconds without a primary after which repmgrd's election is taken for stuck
+ELECTION_TIMEOUT=10     # seconds without a primary after which repmgrd's election is taken for stuck. More than the 6 that one takes
+                        # when the primary is silent (the table in README.md), and no less than GRACE
 FOLLOW_TIMEOUT=2        # seconds in which a standby of a primary that is there must get WAL from it, or is told to follow
 STRAY_TIMEOUT=5         # seconds after which it takes its place anew
 

@@ -36,6 +36,7 @@ class MishapsIT {
   /** Its volume has room for the data, and not for the WAL that comes. */
   @Test
   void aDiskIsFull() throws SQLException {
+    // A copy has room there; the 512 MB of WAL that the image keeps (wal_keep_size) have none.
     RepmgrCluster cluster = clusters.start(RepmgrCluster.builder().volumeSize(3, 400));
     RepmgrNode full = cluster.nodes().get(2);
     try (Onlooker onlooker = new Onlooker(cluster);
@@ -92,6 +93,7 @@ class MishapsIT {
               "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'of_a_dead_node'"));
       assertLogged(primary, 0, "invalidating obsolete replication slot \"of_a_dead_node\"");
       long size = Long.parseLong(text(connection, "SELECT sum(size)::bigint FROM pg_ls_waldir()"));
+      // Twenty segments were written, 335 MB; what may be kept is 64 MB, and what is in use.
       assertTrue(size < 200_000_000, "WAL of " + size + " bytes is kept");
       onlooker.assertUnharmed(dead);
 
