@@ -3,6 +3,7 @@ package io.github.repmgrjdbc;
 import static java.util.concurrent.TimeUnit.SECONDS;
 import static org.awaitility.Awaitility.await;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import io.github.repmgrjdbc.FakeServer.Mode;
 import java.sql.Connection;
@@ -11,6 +12,7 @@ import java.sql.SQLException;
 import java.sql.Statement;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -41,6 +43,7 @@ class OpenedAheadTest {
     dataSource.setPassword("secret");
     dataSource.setRepmgrUser("monitor");
     dataSource.setSteadyInterval("100ms");
+    dataSource.setProbeTimeout("500ms");
     dataSource.setFailoverTimeout("20s");
     dataSource.getConnection().close();
   }
@@ -48,7 +51,8 @@ class OpenedAheadTest {
   @AfterEach
   void end() {
     dataSource.close();
-    for (FakeServer node : List.of(n1, n2, n3)) {
+    n1.close();
+    for (FakeServer node : List.of(n2, n3)) {
       await().atMost(SOON).until(() -> node.sessions("app") == 0);
       node.close();
     }
@@ -86,6 +90,22 @@ class OpenedAheadTest {
     for (Future<Connection> other : more) {
       assertEquals(n3.port(), portOf(other.get(SOON.toSeconds(), SECONDS)));
     }
+  }
+
+  /** A pool whose threads are all stuck asks for nothing until they are freed. */
+  @Test
+  void whoIsStuckOnTheOldPrimaryWillNeedOne() throws Exception {
+    Connection stuck = dataSource.getConnection();
+    n1.mode(Mode.SILENT);
+    Future<Integer> blocked = threads.submit(() -> portOf(stuck));
+    await().atMost(SOON).until(() -> n2.sessions("app") == 1 && n3.sessions("app") == 1);
+    int accepted = n2.accepted();
+
+    n2.primary(2);
+
+    assertThrows(ExecutionException.class, () -> blocked.get(SOON.toSeconds(), SECONDS));
+    assertEquals(n2.port(), portOf(dataSource.getConnection()));
+    assertEquals(accepted, n2.accepted(), "another connection was opened");
   }
 
   @Test

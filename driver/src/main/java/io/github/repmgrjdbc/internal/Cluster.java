@@ -85,6 +85,9 @@ final class Cluster implements AutoCloseable {
   private volatile Decision decision = Decision.NONE;
   private volatile boolean closed;
 
+  /** What the last connection was opened with; who loses it will ask for another. */
+  private volatile @Nullable Map<String, String> lastParameters;
+
   /** How many callers wait for any answer, be it the same as before. */
   private final AtomicInteger rechecks = new AtomicInteger();
 
@@ -195,6 +198,7 @@ final class Cluster implements AutoCloseable {
               // It is right here. The probes take it when a node refuses theirs.
               probeLogin.prove(login);
             }
+            lastParameters = parameters;
             return connection;
           }
           connection.close();
@@ -247,7 +251,7 @@ final class Cluster implements AutoCloseable {
     }
   }
 
-  /** Who waits for a successor has a connection made ready on each node that may become it. */
+  /** For who waits for a successor: a connection is made ready on each node that may become it. */
   private void openAhead(ClusterView now, Map<String, String> parameters) {
     if (now.term() == null) {
       return;
@@ -365,6 +369,11 @@ final class Cluster implements AutoCloseable {
     Login right = monitor.isRefused() ? probeLogin.takeProved() : null;
     if (right != null) {
       probeAs(right);
+    }
+    Map<String, String> parameters = lastParameters;
+    if (!next.available() && parameters != null && !registry.isEmpty()) {
+      // Threads that are stuck on the old primary do not ask before they are freed.
+      openAhead(view, parameters);
     }
     if (rechecks.get() > 0 || (!next.available() && monitor.isRefused())) {
       signalChange();
