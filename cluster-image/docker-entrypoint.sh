@@ -225,12 +225,14 @@ check_passwords() {
             'talk to each other, the same on all of them. POSTGRES_HOST_AUTH_METHOD=trust does without passwords,' \
             'for experiments on a network of your own'
     is_witness && return
-    if [[ -z $postgres_password && (-z $primary_name || $primary_name == "${node_name:-}") &&
-        $(data_state) == empty ]]; then
+    [[ -n $primary_name || $(data_state) != empty ]] || check_superuser_password
+}
+
+check_superuser_password() {
+    [[ -n $postgres_password || $auth_method == trust ]] ||
         die "POSTGRES_PASSWORD (or POSTGRES_PASSWORD_FILE) is not set: the password of '$postgres_user' in the new" \
             'cluster. (A node that joins a cluster names it with PRIMARY_NAME and does not need this one.)' \
             'POSTGRES_HOST_AUTH_METHOD=trust does without passwords, for experiments on a network of your own'
-    fi
 }
 
 # "a, b c" -> "a b c"
@@ -546,6 +548,8 @@ lock_volume() {
 initialise() {
     if ! is_witness; then
         [[ ${NODE_PRIORITY:-} != 0 ]] || die 'NODE_PRIORITY is 0: this node never leads, so it makes no cluster'
+        # Asked again: PRIMARY_NAME may have been this node's own.
+        check_superuser_password
         log 'making a new cluster'
     fi
     begin_data initdb

@@ -128,7 +128,9 @@ objection() {
             return
         fi
         last_seen=$(local_psql -d repmgr -c 'SELECT repmgr.get_upstream_last_seen()')
-        ((last_seen < 0 || last_seen >= FENCED_AFTER)) || echo "$primary was there $last_seen s ago, and may not have stopped yet"
+        # Never: it was there when this began, for all that is known here.
+        ((last_seen >= 0)) || last_seen=$((($(now_ms) - since) / 1000))
+        ((last_seen >= FENCED_AFTER)) || echo "$primary was there $last_seen s ago, and may not have stopped yet"
     fi
 }
 

@@ -60,7 +60,9 @@ change_away() {
 
 # set_synchronous NAMES: from now on, or from the next start. Fails if it cannot be written.
 set_synchronous() {
-    local text="synchronous_standby_names = '$1'"
+    local text=''
+    # Without SYNC_MODE the setting is the user's; a file from earlier times must say nothing.
+    [[ ${SYNC_MODE:-} != quorum ]] || text="synchronous_standby_names = '$1'"
     if [[ $text != "$(cat "$SYNCHRONOUS_CONF" 2>/dev/null)" ]]; then
         [[ ${SYNC_MODE:-} != quorum ]] || log "synchronous: ${1:-no standby}"
         write_file "$SYNCHRONOUS_CONF" <<<"$text" || return 1

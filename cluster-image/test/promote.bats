@@ -79,6 +79,10 @@ agrees() {
 @test "a primary that is only not heard is given the time to stop" {
     seconds_ago=4 objects 'may not have stopped yet' n1=silent n2=standby:1:0/9 n3=standby:1:0/9:-
     seconds_ago=5 agrees n1=silent n2=standby:1:0/9 n3=standby:1:0/9:-
+    local since
+    since=$(now_ms)
+    seconds_ago=-1 objects 'was there 0 s ago' n1=silent n2=standby:1:0/9 n3=standby:1:0/9:-
+    since=$(($(now_ms) - 5000))
     seconds_ago=-1 agrees n1=silent n2=standby:1:0/9 n3=standby:1:0/9:-
     down=(n1)
     seconds_ago=1 agrees n1=silent n2=standby:1:0/9 n3=standby:1:0/9:-

@@ -423,7 +423,9 @@ test_files() {
         "$(entrypoint -- 'cat() { command cat; return 1; }; if write_file "$STATE_DIR/f" <<<new; then echo written; else printf "failed "; fi
             command cat "$STATE_DIR/f"')"
     check 'whom to wait for is not taken for written then' failed \
-        "$(entrypoint -- 'cat() { return 1; }; mkdir -p "${SYNCHRONOUS_CONF%/*}"; set_synchronous n1 || echo failed')"
+        "$(entrypoint SYNC_MODE=quorum -- 'log() { :; }; cat() { return 1; }; mkdir -p "${SYNCHRONOUS_CONF%/*}"; set_synchronous n1 || echo failed')"
+    check 'without SYNC_MODE it is not said at all' '' \
+        "$(entrypoint -- 'set_synchronous n1; cat "$SYNCHRONOUS_CONF" 2>/dev/null || true')"
 }
 
 test_empty_nodes() {
@@ -557,7 +559,7 @@ test_shellcheck() {
     local script output
     local -a scripts
     mapfile -t scripts < <(ls "$IMAGE_DIR"/*.sh "$IMAGE_DIR/events" "$IMAGE_DIR/health" "$IMAGE_DIR/promote" "$HERE"/*.sh "$HERE"/*.bats "$IMAGE_DIR"/../demo "$IMAGE_DIR"/../verify \
-        "$IMAGE_DIR"/../it-tests/{cost,race,measure-faults,run-class.sh} \
+        "$IMAGE_DIR"/../it-tests/{cost,load,race,measure-faults,run-class.sh} \
         "$IMAGE_DIR"/../driver/src/test/*.sh 2>/dev/null)
     if ! command -v bats >/dev/null; then
         check 'bats is installed' yes no

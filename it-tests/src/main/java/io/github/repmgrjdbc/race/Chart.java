@@ -7,7 +7,7 @@ import java.util.Locale;
 record Chart(Lap lap) {
 
   private static final int WIDTH = 1060;
-  private static final int LEFT = 250;
+  private static final int LEFT = 300;
   private static final int RIGHT = 20;
   private static final int TOP = 34;
   private static final int ROW = 62;
@@ -92,18 +92,20 @@ record Chart(Lap lap) {
     if (x > WIDTH - RIGHT) {
       return;
     }
+    boolean atTheEnd = x > WIDTH - 150;
     add(
         svg,
         "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\" stroke=\"%s\" stroke-dasharray=\"3 3\"/>"
-            + "<text x=\"%.1f\" y=\"%d\" fill=\"%s\">%s</text>",
+            + "<text x=\"%.1f\" y=\"%d\" fill=\"%s\" text-anchor=\"%s\">%s</text>",
         x,
         x,
         y - 10,
         bottom,
         colour,
-        x + 4,
+        atTheEnd ? x - 4 : x + 4,
         y,
         colour,
+        atTheEnd ? "end" : "start",
         Report.escaped(what));
   }
 

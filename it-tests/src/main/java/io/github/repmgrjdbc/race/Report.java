@@ -72,7 +72,7 @@ record Report(String about, List<Lap> laps) {
   String markdown() {
     StringBuilder text = new StringBuilder();
     text.append("From the promotion to the first committed write, milliseconds, median / worst")
-        .append(" (of the last of eight threads).\n\n");
+        .append(" (of the last of eight threads), of the laps in which it wrote before.\n\n");
     append(text, summary());
     text.append('\n');
     append(text, details());
@@ -101,7 +101,7 @@ record Report(String about, List<Lap> laps) {
               row.add(String.valueOf(all.size()));
               row.add(medianAndWorst(all.stream().mapToDouble(Lap::direct).toArray()));
               for (Contender contender : contenders()) {
-                List<Run> runs = runs(all, contender);
+                List<Run> runs = thatWrote(runs(all, contender));
                 row.add(
                     "%s (%s)"
                         .formatted(
@@ -127,9 +127,9 @@ record Report(String about, List<Lap> laps) {
                     List.of(
                         course.title(),
                         contender.title(),
-                        String.valueOf(all.size()),
-                        medianAndWorst(values(runs, Run::first)),
-                        medianAndWorst(values(runs, Run::last)),
+                        lapsOf(runs),
+                        medianAndWorst(values(thatWrote(runs), Run::first)),
+                        medianAndWorst(values(thatWrote(runs), Run::last)),
                         "%.1f".formatted(blocks[blocks.length - 1] / 1000),
                         String.valueOf(sum(runs, Run::hung)),
                         String.valueOf(sum(runs, Run::failed)),
@@ -153,6 +153,16 @@ record Report(String about, List<Lap> laps) {
     return laps.stream().map(lap -> lap.run(contender)).toList();
   }
 
+  /** Who could not write before the fault was not interrupted by it. */
+  private static List<Run> thatWrote(List<Run> runs) {
+    return runs.stream().filter(Run::wroteBefore).toList();
+  }
+
+  private static String lapsOf(List<Run> runs) {
+    int wrote = thatWrote(runs).size();
+    return wrote == runs.size() ? "" + wrote : "%d of %d".formatted(wrote, runs.size());
+  }
+
   private static double[] values(List<Run> runs, ToDoubleFunction<Run> value) {
     return runs.stream().mapToDouble(value).sorted().toArray();
   }
@@ -163,6 +173,9 @@ record Report(String about, List<Lap> laps) {
 
   /** The upper one of two medians. */
   private static String medianAndWorst(double[] values) {
+    if (values.length == 0) {
+      return "-";
+    }
     double[] sorted = values.clone();
     Arrays.sort(sorted);
     return text(sorted[sorted.length / 2]) + " / " + text(sorted[sorted.length - 1]);
@@ -214,7 +227,9 @@ record Report(String about, List<Lap> laps) {
         threads through a HikariCP pool of ten. Then something happens to the primary, and repmgrd
         promotes a standby. Times are milliseconds from the promotion: median / worst of the laps,
         of the first of eight threads (and of the last). &ldquo;Told directly&rdquo; is what one
-        connect and the first commit took a client that was told of the promotion.</p>
+        connect and the first commit took a client that was told of the promotion. Laps in which a
+        contender could not write before the fault either, as its first host was a standby, say
+        nothing of its lag; they are left out there.</p>
         """);
     table(text, "summary", summary());
     text.append("<h2>Details</h2>\n");
@@ -223,7 +238,7 @@ record Report(String about, List<Lap> laps) {
         .forEach(
             (course, all) -> {
               text.append("<h2>").append(escaped(course.title())).append("</h2>\n");
-              text.append("<p>Rows a second, in the first lap.</p>\n");
+              text.append("<p>Rows in each tenth of a second, in the first lap.</p>\n");
               text.append(new Chart(all.get(0)).svg());
             });
     text.append("<p class=\"about\">").append(escaped(about)).append("</p>\n</body></html>\n");

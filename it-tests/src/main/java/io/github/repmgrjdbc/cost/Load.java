@@ -1,0 +1,391 @@
+package io.github.repmgrjdbc.cost;
+
+import com.zaxxer.hikari.HikariConfig;
+import com.zaxxer.hikari.HikariDataSource;
+import io.github.repmgrjdbc.RepmgrDataSource;
+import io.github.repmgrjdbc.testing.PromotionWatch;
+import io.github.repmgrjdbc.testing.PromotionWatch.Promotion;
+import io.github.repmgrjdbc.testing.RepmgrCluster;
+import io.github.repmgrjdbc.testing.RepmgrNode;
+import java.lang.management.ManagementFactory;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLongArray;
+import java.util.concurrent.locks.LockSupport;
+import org.awaitility.Awaitility;
+
+/**
+ * The command {@code it-tests/load}: what many data sources cost in threads, heap and questions,
+ * and what a crowd of clients does to a cluster whose primary dies.
+ */
+public final class Load {
+
+  /** Control groups of the first version, or of the second. */
+  private static final String CPU_NANOS =
+      "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null"
+          + " || awk '/^usage_usec/ { print $2 \"000\" }' /sys/fs/cgroup/cpu.stat";
+
+  private static final Duration SETTLE = Duration.ofSeconds(5);
+  private static final Duration SAMPLE = Duration.ofSeconds(10);
+  private static final Duration TIMEOUT = Duration.ofMinutes(2);
+
+  private Load() {}
+
+  /** See {@code load --help}. */
+  public static void main(String[] arguments) throws Exception {
+    int clients = 1_000;
+    int pools = 40;
+    String only = "";
+    for (int i = 0; i + 1 < arguments.length; i += 2) {
+      switch (arguments[i]) {
+        case "--clients" -> clients = Integer.parseInt(arguments[i + 1]);
+        case "--pools" -> pools = Integer.parseInt(arguments[i + 1]);
+        case "--only" -> only = arguments[i + 1];
+        default -> only = "?";
+      }
+    }
+    if (arguments.length % 2 != 0 || !List.of("", "steady", "crowd", "pools").contains(only)) {
+      System.err.println("load: --clients N, --pools N, --only steady, crowd or pools");
+      System.exit(2);
+    }
+    try (RepmgrCluster cluster = RepmgrCluster.builder().start()) {
+      System.out.println(cluster.surroundings());
+      makeRoom(cluster, Math.max(clients, pools * 10) + 200);
+      if (only.isEmpty() || only.equals("steady")) {
+        steady(cluster);
+      }
+      if (only.isEmpty() || only.equals("crowd")) {
+        crowd(cluster, clients);
+      }
+      if (only.isEmpty() || only.equals("pools")) {
+        pools(cluster, pools);
+      }
+    }
+    System.exit(0);
+  }
+
+  /** The standbys first: they must have room for as many as the primary. */
+  private static void makeRoom(RepmgrCluster cluster, int connections) throws SQLException {
+    List<RepmgrNode> order = new ArrayList<>(cluster.standbys());
+    order.add(cluster.primary());
+    for (RepmgrNode node : order) {
+      try (Connection connection = node.connect("postgres");
+          Statement statement = connection.createStatement()) {
+        statement.execute("ALTER SYSTEM SET max_connections = " + connections);
+      }
+    }
+    for (RepmgrNode node : order) {
+      node.restart();
+      cluster.awaitHealthy(TIMEOUT);
+    }
+  }
+
+  // ---------------------------------------------------------------------------- when nothing is
+  // wrong
+
+  private static void steady(RepmgrCluster cluster) throws Exception {
+    System.out.println(
+        "| in use, with a connection each | driver threads | heap, KB | transactions a second on each node |");
+    System.out.println("|---|---|---|---|");
+    double idle = transactionsPerSecond(cluster);
+    long heap = heapKilobytes();
+    for (int count : new int[] {1, 10, 50, 200}) {
+      List<AutoCloseable> open = new ArrayList<>();
+      for (int i = 0; i < count; i++) {
+        RepmgrDataSource source = new RepmgrDataSource();
+        source.setUrl(cluster.directJdbcUrl());
+        open.add(source);
+        open.add(source.getConnection());
+      }
+      print(
+          cluster, count + " data source" + (count == 1 ? "" : "s, each of a cluster"), idle, heap);
+      for (AutoCloseable one : open) {
+        one.close();
+      }
+    }
+    List<Connection> open = new ArrayList<>();
+    for (int i = 0; i < 10; i++) {
+      open.add(DriverManager.getConnection(cluster.directJdbcUrl()));
+    }
+    print(cluster, "10 pools by one URL", idle, heap);
+    for (Connection connection : open) {
+      connection.close();
+    }
+  }
+
+  private static void print(RepmgrCluster cluster, String what, double idle, long heap)
+      throws SQLException {
+    park(SETTLE);
+    System.out.printf(
+        Locale.ROOT,
+        "| %s | %d | %,d | %.1f |%n",
+        what,
+        driverThreads(),
+        heapKilobytes() - heap,
+        transactionsPerSecond(cluster) - idle);
+  }
+
+  private static long driverThreads() {
+    return Thread.getAllStackTraces().keySet().stream()
+        .filter(thread -> thread.getName().startsWith("repmgr-jdbc"))
+        .count();
+  }
+
+  private static long heapKilobytes() {
+    for (int i = 0; i < 3; i++) {
+      System.gc();
+      park(Duration.ofMillis(200));
+    }
+    return ManagementFactory.getMemoryMXBean().getHeapMemoryUsage().getUsed() / 1024;
+  }
+
+  // ------------------------------------------------------------------------------------- the crowd
+
+  /** Clients that speak only the probe: they watch, and open nothing. */
+  private static void crowd(RepmgrCluster cluster, int clients) throws SQLException {
+    AtomicLongArray seen = new AtomicLongArray(clients);
+    RepmgrNode old = cluster.awaitHealthy(TIMEOUT);
+    List<RepmgrDataSource> sources = new ArrayList<>();
+    try {
+      for (int i = 0; i < clients; i++) {
+        int client = i;
+        RepmgrDataSource source = new RepmgrDataSource();
+        source.setUrl(cluster.directJdbcUrl() + "&ApplicationName=crowd-" + i);
+        source.addListener(
+            (before, after) -> {
+              if (after.available() && !before.available()) {
+                seen.set(client, System.nanoTime());
+              }
+            });
+        source.view();
+        sources.add(source);
+        // Not all in one moment: it is no test of logins.
+        park(Duration.ofMillis(20));
+      }
+      // The number of probes is asked for with every tenth look at the table.
+      park(Duration.ofSeconds(25));
+      System.out.printf("%,d clients:%n", clients);
+      sample(cluster, "steady");
+      for (int i = 0; i < clients; i++) {
+        seen.set(i, 0);
+      }
+      try (PromotionWatch watch = PromotionWatch.start(cluster.standbys())) {
+        long struck = System.nanoTime();
+        Map<RepmgrNode, Usage> before = usage(cluster.standbys());
+        old.kill();
+        Awaitility.await("a promotion").atMost(TIMEOUT).until(() -> watch.promotion().isPresent());
+        Promotion promotion = watch.promotion().orElseThrow();
+        report("hunting", before, usage(List.copyOf(before.keySet())));
+        Awaitility.await("all to see it")
+            .atMost(TIMEOUT)
+            .until(() -> count(seen, promotion.nanoTime()) == clients);
+        double[] lags = new double[clients];
+        for (int i = 0; i < clients; i++) {
+          lags[i] = (seen.get(i) - promotion.nanoTime()) / 1e6;
+        }
+        print("promoted after %.1f s".formatted((promotion.nanoTime() - struck) / 1e9), lags);
+      }
+    } finally {
+      sources.forEach(RepmgrDataSource::close);
+    }
+    old.start();
+    cluster.awaitHealthy(TIMEOUT);
+  }
+
+  private static long count(AtomicLongArray seen, long since) {
+    long count = 0;
+    for (int i = 0; i < seen.length(); i++) {
+      if (seen.get(i) - since > 0) {
+        count++;
+      }
+    }
+    return count;
+  }
+
+  // ------------------------------------------------------------------------------------- the pools
+
+  /** Full pools that lose their primary all at once. */
+  private static void pools(RepmgrCluster cluster, int pools) throws Exception {
+    RepmgrNode old = cluster.awaitHealthy(TIMEOUT);
+    int connections = pools * 10;
+    List<HikariDataSource> all = new ArrayList<>();
+    for (int i = 0; i < pools; i++) {
+      HikariConfig config = new HikariConfig();
+      config.setJdbcUrl(cluster.directJdbcUrl() + "&ApplicationName=pool-" + i);
+      config.setMaximumPoolSize(10);
+      config.setConnectionTimeout(TimeUnit.MINUTES.toMillis(1));
+      all.add(new HikariDataSource(config));
+    }
+    Awaitility.await("full pools")
+        .atMost(TIMEOUT)
+        .until(
+            () ->
+                all.stream()
+                    .allMatch(pool -> pool.getHikariPoolMXBean().getTotalConnections() == 10));
+    ConcurrentLinkedQueue<Long> served = new ConcurrentLinkedQueue<>();
+    ConcurrentLinkedQueue<String> failed = new ConcurrentLinkedQueue<>();
+    CountDownLatch ready = new CountDownLatch(connections);
+    CountDownLatch release = new CountDownLatch(1);
+    String stay = old.containerAddress().host();
+    for (HikariDataSource pool : all) {
+      for (int i = 0; i < 10; i++) {
+        Thread thread =
+            new Thread(() -> useOne(pool, stay, ready, release, served, failed), "application");
+        thread.setDaemon(true);
+        thread.start();
+      }
+    }
+    ready.await();
+    try (PromotionWatch watch = PromotionWatch.start(cluster.standbys())) {
+      Map<RepmgrNode, Usage> before = usage(cluster.standbys());
+      old.kill();
+      Awaitility.await("a promotion").atMost(TIMEOUT).until(() -> watch.promotion().isPresent());
+      Promotion promotion = watch.promotion().orElseThrow();
+      Awaitility.await("all to be served")
+          .atMost(TIMEOUT)
+          .until(() -> served.size() + failed.size() == connections);
+      double[] lags =
+          served.stream().mapToDouble(at -> (at - promotion.nanoTime()) / 1e6).toArray();
+      System.out.printf(
+          "%,d pooled connections in %d pools lose their primary; not served: %s%n",
+          connections, pools, failed);
+      report("failover", before, usage(List.copyOf(before.keySet())));
+      print("served", lags);
+    } finally {
+      release.countDown();
+      all.forEach(HikariDataSource::close);
+    }
+    old.start();
+    cluster.awaitHealthy(TIMEOUT);
+  }
+
+  /** Has a connection when the primary dies, and wants another at once; keeps that. */
+  private static void useOne(
+      HikariDataSource pool,
+      String oldServer,
+      CountDownLatch ready,
+      CountDownLatch release,
+      ConcurrentLinkedQueue<Long> served,
+      ConcurrentLinkedQueue<String> failed) {
+    try (Connection connection = pool.getConnection();
+        Statement statement = connection.createStatement()) {
+      ready.countDown();
+      statement.execute("select pg_sleep(600)");
+    } catch (SQLException e) {
+      // As was to be expected.
+    }
+    for (int attempt = 0; attempt < 20; attempt++) {
+      try (Connection connection = pool.getConnection();
+          Statement statement = connection.createStatement();
+          ResultSet row = statement.executeQuery("select host(inet_server_addr())")) {
+        row.next();
+        if (!oldServer.equals(row.getString(1))) {
+          served.add(System.nanoTime());
+          release.await();
+          return;
+        }
+      } catch (SQLException e) {
+        // An idle one that had died as well; the next one may be better.
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        return;
+      }
+    }
+    failed.add(pool.getPoolName());
+  }
+
+  // ------------------------------------------------------------------------------- what nodes say
+
+  /**
+   * What a node has done so far.
+   *
+   * @param cpuNanos of all its processes
+   */
+  private record Usage(long nanoTime, long transactions, long sessions, long cpuNanos) {}
+
+  private static Map<RepmgrNode, Usage> usage(List<RepmgrNode> nodes) throws SQLException {
+    Map<RepmgrNode, Usage> usage = new LinkedHashMap<>();
+    for (RepmgrNode node : nodes) {
+      String cpu = node.exec("sh", "-c", CPU_NANOS).orThrow().stdout().strip();
+      try (Connection connection = node.connect("postgres");
+          Statement statement = connection.createStatement();
+          ResultSet row =
+              statement.executeQuery(
+                  "SELECT sum(xact_commit)::bigint, sum(sessions)::bigint FROM pg_stat_database")) {
+        row.next();
+        usage.put(
+            node,
+            new Usage(System.nanoTime(), row.getLong(1), row.getLong(2), Long.parseLong(cpu)));
+      }
+    }
+    return usage;
+  }
+
+  private static double transactionsPerSecond(RepmgrCluster cluster) throws SQLException {
+    Map<RepmgrNode, Usage> before = usage(cluster.nodes());
+    park(SAMPLE);
+    Map<RepmgrNode, Usage> after = usage(cluster.nodes());
+    return before.entrySet().stream()
+        .mapToDouble(
+            entry -> {
+              Usage from = entry.getValue();
+              Usage to = after.getOrDefault(entry.getKey(), from);
+              return (to.transactions - from.transactions) / ((to.nanoTime - from.nanoTime) / 1e9);
+            })
+        .average()
+        .orElse(0);
+  }
+
+  private static void sample(RepmgrCluster cluster, String what) throws SQLException {
+    Map<RepmgrNode, Usage> before = usage(cluster.nodes());
+    park(SAMPLE);
+    report(what, before, usage(cluster.nodes()));
+  }
+
+  private static void report(
+      String what, Map<RepmgrNode, Usage> before, Map<RepmgrNode, Usage> after) {
+    before.forEach(
+        (node, from) -> {
+          Usage to = after.getOrDefault(node, from);
+          double seconds = (to.nanoTime - from.nanoTime) / 1e9;
+          System.out.printf(
+              Locale.ROOT,
+              "  %s, %s: %,.0f transactions a second, %,.0f logins a second, %.2f cores%n",
+              what,
+              node,
+              (to.transactions - from.transactions) / seconds,
+              (to.sessions - from.sessions) / seconds,
+              (to.cpuNanos - from.cpuNanos) / 1e9 / seconds);
+        });
+  }
+
+  private static void print(String what, double[] lags) {
+    Arrays.sort(lags);
+    System.out.printf(
+        Locale.ROOT,
+        "  %s; then %,d of them after %.0f ms (first), %.0f (median), %.0f (95 %%), %.0f (last)%n",
+        what,
+        lags.length,
+        lags[0],
+        lags[lags.length / 2],
+        lags[lags.length * 95 / 100],
+        lags[lags.length - 1]);
+  }
+
+  private static void park(Duration duration) {
+    LockSupport.parkNanos(duration.toNanos());
+  }
+}
