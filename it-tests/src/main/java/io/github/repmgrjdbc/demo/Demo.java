@@ -4,11 +4,16 @@ import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
 import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.RepmgrDataSource;
+import io.github.repmgrjdbc.race.Chart;
 import io.github.repmgrjdbc.testing.PromotionWatch;
 import io.github.repmgrjdbc.testing.PromotionWatch.Promotion;
 import io.github.repmgrjdbc.testing.RepmgrCluster;
 import io.github.repmgrjdbc.testing.RepmgrNode;
 import io.github.repmgrjdbc.testing.Writers;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
@@ -136,12 +141,14 @@ public final class Demo {
       BooleanSupplier allBack = () -> writers.allWroteSince(promotion.nanoTime());
       watch(status, RECOVERY_TIMEOUT, allBack);
       watch(status, AFTERWARDS, () -> false);
+      Path picture = picture(old, killed, promotion, writers);
       writers.close();
 
       Writers.Audit audit;
       try (Connection connection = promotion.node().connect(cluster.database())) {
         audit = writers.audit(connection);
       }
+      screen.event("the picture of it is in " + picture);
       screen.close();
       return new Summary(cluster, old, killed, promotion, first, writers, audit)
           .print(System.out, allBack.getAsBoolean());
@@ -160,6 +167,29 @@ public final class Demo {
         Thread.currentThread().interrupt();
         throw new IllegalStateException("interrupted", e);
       }
+    }
+  }
+
+  private static Path picture(RepmgrNode old, long killed, Promotion promotion, Writers writers) {
+    Chart chart =
+        new Chart(
+            "The demo: the primary is killed",
+            List.of(
+                new Chart.Series(
+                    "repmgr-jdbc",
+                    true,
+                    writers.acknowledgedBySteps(
+                        killed + Duration.ofMillis(Chart.FIRST_STEP).toNanos(),
+                        Duration.ofMillis(Chart.STEP)))),
+            List.of(
+                Chart.Mark.fault(old + " killed"),
+                Chart.Mark.promoted(
+                    (promotion.nanoTime() - killed) / 1e6, promotion.node().name())));
+    try {
+      Path file = Path.of(System.getProperty("demo.picture", "demo.svg"));
+      return Files.writeString(file, chart.svg());
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
     }
   }
 

@@ -1,10 +1,24 @@
 package io.github.repmgrjdbc.race;
 
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
-/** A picture of one lap: rows a second of each contender, one below the other, on one time axis. */
-record Chart(Lap lap) {
+/**
+ * A picture of one failover: how many rows each took in each step of time, one below the other, on
+ * one time axis, with what happened when.
+ *
+ * @param title what happened, for who cannot see it
+ * @param series one for each who writes, all of the same length
+ * @param marks in the order of time; times are milliseconds since the fault
+ */
+public record Chart(String title, List<Series> series, List<Mark> marks) {
+
+  /** The width of a step in milliseconds. */
+  public static final int STEP = 100;
+
+  /** When the first step begins, in milliseconds since the fault. */
+  public static final int FIRST_STEP = -2_000;
 
   private static final int WIDTH = 1060;
   private static final int LEFT = 300;
@@ -15,37 +29,82 @@ record Chart(Lap lap) {
   private static final String OURS = "#0b7a4b";
   private static final String OTHERS = "#7a8794";
 
-  String svg() {
-    List<Contender> contenders = List.copyOf(lap.runs().keySet());
-    int steps = lap.run(contenders.get(0)).rows().size();
-    int bottom = TOP + ROW * contenders.size();
+  /**
+   * What one of them did.
+   *
+   * @param ours whether it stands out
+   * @param rows in each step
+   */
+  public record Series(String name, boolean ours, List<Integer> rows) {}
+
+  /** Something that happened. */
+  public record Mark(double millis, String what, String colour) {
+
+    /** The fault itself. */
+    public static Mark fault(String what) {
+      return new Mark(0, what, "#b3261e");
+    }
+
+    /** A node took the primary's place. */
+    public static Mark promoted(double millis, String node) {
+      return new Mark(millis, node + " promoted", "#1a5fb4");
+    }
+
+    /** A node came back. */
+    public static Mark returned(double millis, String node) {
+      return new Mark(millis, node + " given back", "#8a6d00");
+    }
+  }
+
+  static Chart of(Lap lap) {
+    List<Series> series = new ArrayList<>();
+    lap.runs()
+        .forEach(
+            (contender, run) ->
+                series.add(
+                    new Series(contender.title(), contender == Contender.REPMGR_JDBC, run.rows())));
+    return new Chart(
+        lap.course().title(),
+        series,
+        List.of(
+            Mark.fault(lap.course().title()),
+            Mark.promoted(lap.promotion(), lap.promoted()),
+            Mark.returned(lap.returned(), lap.primary())));
+  }
+
+  /** The picture, to be put into a page. */
+  public String svg() {
+    int steps = series.get(0).rows().size();
+    int bottom = TOP + ROW * series.size();
     StringBuilder svg = new StringBuilder();
     add(
         svg,
-        "<svg viewBox=\"0 0 %d %d\" width=\"%d\" role=\"img\" aria-label=\"%s\""
-            + " font-family=\"system-ui, sans-serif\" font-size=\"12\">",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\""
+            + " role=\"img\" aria-label=\"%s\" font-family=\"system-ui, sans-serif\""
+            + " font-size=\"12\">",
         WIDTH,
         bottom + BOTTOM,
         WIDTH,
-        Report.escaped(lap.course().title()));
+        Report.escaped(title));
     int highest =
-        lap.runs().values().stream()
-            .flatMap(run -> run.rows().stream())
+        series.stream()
+            .flatMap(one -> one.rows().stream())
             .mapToInt(Integer::intValue)
             .max()
             .orElse(1);
-    for (int i = 0; i < contenders.size(); i++) {
-      addRun(svg, contenders.get(i), TOP + ROW * i, steps, Math.max(highest, 1));
+    for (int i = 0; i < series.size(); i++) {
+      addSeries(svg, series.get(i), TOP + ROW * i, steps, Math.max(highest, 1));
     }
     addAxis(svg, bottom, steps);
-    addMark(svg, 0, lap.course().title(), "#b3261e", 12, bottom, steps);
-    addMark(svg, lap.promotion(), lap.promoted() + " promoted", "#1a5fb4", 28, bottom, steps);
-    addMark(svg, lap.returned(), lap.primary() + " given back", "#8a6d00", 12, bottom, steps);
+    for (int i = 0; i < marks.size(); i++) {
+      // Side by side they would overlap.
+      addMark(svg, marks.get(i), i % 2 == 0 ? 12 : 28, bottom, steps);
+    }
     return svg.append("</svg>\n").toString();
   }
 
-  private void addRun(StringBuilder svg, Contender contender, int top, int steps, int highest) {
-    String colour = contender == Contender.REPMGR_JDBC ? OURS : OTHERS;
+  private static void addSeries(StringBuilder svg, Series one, int top, int steps, int highest) {
+    String colour = one.ours() ? OURS : OTHERS;
     int base = top + ROW - 8;
     int height = ROW - 16;
     add(
@@ -53,16 +112,15 @@ record Chart(Lap lap) {
         "<text x=\"0\" y=\"%d\" fill=\"%s\">%s</text>",
         base - height / 2 + 4,
         colour,
-        Report.escaped(contender.title()));
+        Report.escaped(one.name()));
     StringBuilder points = new StringBuilder();
-    List<Integer> rows = lap.run(contender).rows();
     add(points, "%.1f,%d", x(0, steps), base);
-    for (int step = 0; step < rows.size(); step++) {
-      double y = base - (double) height * rows.get(step) / highest;
+    for (int step = 0; step < one.rows().size(); step++) {
+      double y = base - (double) height * one.rows().get(step) / highest;
       // A staircase: what was counted in a step is true of all of it.
       add(points, " %.1f,%.1f %.1f,%.1f", x(step, steps), y, x(step + 1, steps), y);
     }
-    add(points, " %.1f,%d", x(rows.size(), steps), base);
+    add(points, " %.1f,%d", x(one.rows().size(), steps), base);
     add(svg, "<polygon points=\"%s\" fill=\"%s\" fill-opacity=\".55\"/>", points, colour);
     add(
         svg,
@@ -74,7 +132,7 @@ record Chart(Lap lap) {
   }
 
   private static void addAxis(StringBuilder svg, int bottom, int steps) {
-    int seconds = (steps * Lap.STEP + Lap.FIRST_STEP) / 1000;
+    int seconds = (steps * STEP + FIRST_STEP) / 1000;
     int every = seconds > 24 ? 5 : seconds > 12 ? 2 : 1;
     for (int second = 0; second <= seconds; second += every) {
       add(
@@ -86,9 +144,8 @@ record Chart(Lap lap) {
     }
   }
 
-  private static void addMark(
-      StringBuilder svg, double millis, String what, String colour, int y, int bottom, int steps) {
-    double x = x(stepOf(millis), steps);
+  private static void addMark(StringBuilder svg, Mark mark, int y, int bottom, int steps) {
+    double x = x(stepOf(mark.millis()), steps);
     if (x > WIDTH - RIGHT) {
       return;
     }
@@ -101,16 +158,16 @@ record Chart(Lap lap) {
         x,
         y - 10,
         bottom,
-        colour,
+        mark.colour(),
         atTheEnd ? x - 4 : x + 4,
         y,
-        colour,
+        mark.colour(),
         atTheEnd ? "end" : "start",
-        Report.escaped(what));
+        Report.escaped(mark.what()));
   }
 
   private static double stepOf(double millis) {
-    return (millis - Lap.FIRST_STEP) / Lap.STEP;
+    return (millis - FIRST_STEP) / STEP;
   }
 
   private static double x(double step, int steps) {

@@ -34,11 +34,6 @@ record Lap(
 
   static final double NEVER = Double.POSITIVE_INFINITY;
 
-  /** The width of a step of {@link Run#rows()}, and when the first begins. */
-  static final int STEP = 100;
-
-  static final int FIRST_STEP = -2_000;
-
   private static final int LAST_STEP = 40_000;
 
   /**
@@ -133,10 +128,11 @@ record Lap(
   }
 
   private static List<Integer> rows(List<Call> calls, Times times) {
-    int steps = ((int) Math.min(times.millis(times.ended), LAST_STEP) - FIRST_STEP) / STEP;
+    int steps =
+        ((int) Math.min(times.millis(times.ended), LAST_STEP) - Chart.FIRST_STEP) / Chart.STEP;
     int[] rows = new int[steps];
     for (Call call : calls) {
-      int step = (int) Math.floor((times.millis(call.end()) - FIRST_STEP) / STEP);
+      int step = (int) Math.floor((times.millis(call.end()) - Chart.FIRST_STEP) / Chart.STEP);
       if (call.server() != null && step >= 0 && step < steps) {
         rows[step]++;
       }

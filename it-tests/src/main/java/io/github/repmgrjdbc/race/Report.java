@@ -239,7 +239,7 @@ record Report(String about, List<Lap> laps) {
             (course, all) -> {
               text.append("<h2>").append(escaped(course.title())).append("</h2>\n");
               text.append("<p>Rows in each tenth of a second, in the first lap.</p>\n");
-              text.append(new Chart(all.get(0)).svg());
+              text.append(Chart.of(all.get(0)).svg());
             });
     text.append("<p class=\"about\">").append(escaped(about)).append("</p>\n</body></html>\n");
     return text.toString();

@@ -7,6 +7,7 @@ import java.sql.SQLException;
 import java.sql.Statement;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.BitSet;
 import java.util.List;
 import java.util.Map;
@@ -52,6 +53,7 @@ public final class Writers implements AutoCloseable {
 
   private final Map<String, Server> servers = new TreeMap<>();
   private final Map<String, Integer> errors = new TreeMap<>();
+  private final List<Long> acknowledgements = new ArrayList<>();
   private @Nullable SQLException lastError;
   private @Nullable RuntimeException bug;
 
@@ -96,6 +98,27 @@ public final class Writers implements AutoCloseable {
       Server server = servers.get(serverAddress);
       return server == null ? 0 : server.count;
     }
+  }
+
+  /**
+   * How many rows were acknowledged in each step of time.
+   *
+   * @param from when the first step begins, by {@link System#nanoTime()}
+   * @param step how long each is
+   */
+  public List<Integer> acknowledgedBySteps(long from, Duration step) {
+    List<Long> times;
+    synchronized (lock) {
+      times = List.copyOf(acknowledgements);
+    }
+    int[] counts = new int[(int) ((System.nanoTime() - from) / step.toNanos())];
+    for (long time : times) {
+      long index = Math.floorDiv(time - from, step.toNanos());
+      if (index >= 0 && index < counts.length) {
+        counts[(int) index]++;
+      }
+    }
+    return Arrays.stream(counts).boxed().toList();
   }
 
   /** The first row that a server acknowledged, as {@link System#nanoTime()} had it. */
@@ -288,6 +311,7 @@ public final class Writers implements AutoCloseable {
       synchronized (lock) {
         longestGap = longestGap(now);
         lastNanos = now;
+        acknowledgements.add(now);
         Server server = servers.computeIfAbsent(address, key -> new Server(now));
         server.rows.computeIfAbsent(id, key -> new BitSet()).set(seq);
         server.count++;
