@@ -16,12 +16,16 @@ import org.junit.jupiter.api.Test;
  */
 class RaceIT {
 
+  /** Without those that are not back after 20 s: everybody would wait for them. */
+  private static final List<Contender> QUICK =
+      List.of(Contender.REPMGR_JDBC, Contender.PGJDBC_TUNED, Contender.AWS_DIALECT);
+
   private static final Path DIRECTORY = Path.of("target", "race-it");
 
   @Test
   void weRecoverAndWriteNothingToTheOldPrimary() throws SQLException, IOException {
     List<Lap> laps = new ArrayList<>();
-    try (Race race = new Race(List.of(Contender.values()), DIRECTORY, 1)) {
+    try (Race race = new Race(QUICK, DIRECTORY, 1)) {
       for (Course course : List.of(Course.KILL, Course.STALE)) {
         laps.add(race.run(course, 1));
         new Report(race.surroundings(), laps).write(DIRECTORY);
