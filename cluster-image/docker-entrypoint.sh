@@ -113,7 +113,7 @@ secret() {
         die "both $name and $file_name are set; set one of them"
     fi
     if [[ -n $file ]]; then
-        [[ -r $file ]] || die "$file_name names '$file', which is not there or cannot be read"
+        [[ -r $file && ! -d $file ]] || die "$file_name names '$file', which is no file that is there and can be read"
         value=$(<"$file")
         [[ -n $value ]] || die "the file '$file' that $file_name names is empty"
     fi
@@ -155,7 +155,14 @@ read_settings() {
     done
     if [[ $postgres_user == repmgr || $postgres_user == repmgr_metadata ]]; then
         die "POSTGRES_USER is '$postgres_user', which this image keeps for itself; take another name"
+    elif [[ $postgres_user == pg_* || $postgres_user == public || $postgres_user == none ]]; then
+        die "POSTGRES_USER is '$postgres_user', which PostgreSQL keeps for itself; take another name"
     fi
+    check_length POSTGRES_USER "$postgres_user"
+    check_length POSTGRES_DB "$postgres_db"
+    case $postgres_db in
+        template0 | template1 | repmgr) die "POSTGRES_DB is '$postgres_db', which is there for other purposes; take another name" ;;
+    esac
 
     if [[ ${1:-} == --passwords-on-fd-3 ]]; then
         IFS= read -r -u 3 repmgr_password
@@ -179,11 +186,12 @@ check_auth_method() {
 
 # check_word SETTING VALUE ALLOWED...
 check_word() {
-    local word
+    local word words=''
     for word in "${@:3}"; do
         [[ $2 != "$word" ]] || return 0
+        words+=${words:+ or }${word:-nothing}
     done
-    die "$1 is '$2'; allowed are ${*:3}"
+    die "$1 is '$2'; allowed is $words"
 }
 
 check_node_id() {
@@ -194,6 +202,11 @@ check_node_id() {
 check_priority() {
     [[ -z $1 || ($1 =~ ^(0|[1-9][0-9]{0,9})$ && $1 -le 2147483647) ]] ||
         die "NODE_PRIORITY is '$1'; allowed is a whole number from 0 (never the primary) to 2147483647, or nothing"
+}
+
+# check_length SETTING NAME: PostgreSQL cuts names off.
+check_length() {
+    (($(printf '%s' "$2" | wc -c) <= 63)) || die "$1 is longer than PostgreSQL's names may be: allowed are up to 63 bytes"
 }
 
 # check_port SETTING PORT: a port of our own, or none.
@@ -215,7 +228,7 @@ check_tls() {
 # check_name SETTING NAME: what is safe in a conninfo, in repmgr.conf and as a host name.
 check_name() {
     [[ -z $2 || $2 =~ ^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$ ]] ||
-        die "$1 has '$2'; allowed are host names of up to 63 letters, digits, '.', '_' and '-'"
+        die "$1 has '$2'; allowed are up to 63 letters, digits, '.', '_' and '-'; the first and the last must be a letter or a digit"
 }
 
 check_passwords() {
@@ -270,7 +283,12 @@ install_tls() {
     install -d "${owner[@]}" -m 0700 "$TLS_DIR"
     install_tls_file TLS_KEY_FILE server.key
     install_tls_file TLS_CERT_FILE server.crt
-    if [[ -n ${TLS_CA_FILE:-} ]]; then install_tls_file TLS_CA_FILE ca.crt; else rm -f "$TLS_DIR/ca.crt"; fi
+    if [[ -n ${TLS_CA_FILE:-} ]]; then
+        install_tls_file TLS_CA_FILE ca.crt
+        openssl x509 -in "$TLS_DIR/ca.crt" -noout 2>/dev/null || die "TLS_CA_FILE names '$TLS_CA_FILE', which is no certificate"
+    else
+        rm -f "$TLS_DIR/ca.crt"
+    fi
 
     local key certificate
     key=$(openssl pkey -in "$TLS_DIR/server.key" -passin pass: -pubout 2>/dev/null) ||

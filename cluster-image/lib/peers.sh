@@ -214,7 +214,8 @@ report() {
     elif is_member "$1" witness; then
         echo "witness:::$seen"
     elif [[ -n $3 && $system != "$3" ]]; then
-        echo foreign
+        # Nor does who has its name now.
+        if is_member "$1" away; then echo away; else echo foreign; fi
     else
         echo "$(standing "$1" "$state"):$timeline:$lsn:$seen"
     fi

@@ -6,7 +6,8 @@ STREAMING_TIMEOUT=15    # seconds without progress after which a standby is said
 
 # ---------------------------------------------------------------------------------------------- the data
 
-# The state of the data, as decide has it. A held primary is started as a standby; a mark beside it says what it was.
+# The state of the data, as decide has it. A held primary is started as a standby; a mark beside it has the timeline that it was the
+# primary of. Once it has got WAL of another, from a candidate that it has given its vote, it is a standby like any other.
 data_state() {
     if [[ -e $UNFINISHED ]]; then
         # What initdb left behind is as good as nothing.
@@ -14,7 +15,7 @@ data_state() {
     elif [[ ! -s $PGDATA/PG_VERSION ]]; then
         # Somebody may have removed the data of a node of a cluster that lives.
         if [[ -s $MEMBERS ]]; then echo broken; else echo empty; fi
-    elif [[ -e $PGDATA/standby.signal && ! -e $WAS_PRIMARY ]]; then
+    elif [[ -e $PGDATA/standby.signal && ! (-e $WAS_PRIMARY && $(<"$WAS_PRIMARY") == "$(own_timeline)") ]]; then
         echo standby
     else
         echo primary
@@ -114,7 +115,7 @@ hold() {
         kill -0 "$postgres_pid" 2>/dev/null || die 'PostgreSQL has ended by itself; the container ends with it'
         return 0
     fi
-    [[ -e $PGDATA/standby.signal ]] || touch "$WAS_PRIMARY"
+    [[ -e $PGDATA/standby.signal ]] || own_timeline >"$WAS_PRIMARY"
     set_upstream '' || die "cannot write to $PGDATA"
     launch_postgres
 }

@@ -134,18 +134,19 @@ objection() {
     fi
 }
 
-# lack_of_promises: why this node might lack a commit, or nothing. Who has promised nothing does not count.
+# lack_of_promises: why this node might lack a commit, or nothing. Who has promised nothing does not count. Those who have get their WAL
+# from this node now: who has as much as this one has not more.
 lack_of_promises() {
-    local node promised ended answer
+    local node promised ended answer own=''
     local -a agreed=()
     promised=" $(who_said promises)" ended=" $(who_said ended)"
     for node in "${reports[@]}"; do
         if [[ $node == *=standby:* && ($promised != *" ${node%%=*} "* || $ended == *" ${node%%=*} "*) ]]; then
             node=${node%%=*}=silent
         fi
-        agreed+=("$node")
+        if [[ ${node%%=*} == "$node_name" ]]; then own=$node; else agreed+=("$node"); fi
     done
-    answer=$(decide "$node_name" 0 "${agreed[@]}")
+    answer=$(decide "$node_name" 0 "$own" "${agreed[@]}")
     [[ $answer == 'lead '* ]] || echo "${answer#* - }"
 }
 

@@ -103,6 +103,16 @@ is_the_last() {
     [[ -n $other && " ${down[*]} " == *" $other "* ]]
 }
 
+# note_strangers: says once who answers under a node's name and is of another cluster, as one that was set up anew.
+note_strangers() {
+    local found
+    found=$(printf '%s\n' "${reports[@]}" | sed -n 's/=foreign$//p' | tr '\n' ' ')
+    if [[ $found != "${strangers:-}" ]]; then
+        strangers=$found
+        [[ -z $found ]] || log "of another cluster, though they have the names of nodes of this one: $found"
+    fi
+}
+
 # turn_to PRIMARY: by repmgr's own means, as repmgrd should have done; client sessions go on.
 turn_to() {
     log "no WAL comes from $1, though it is primary; following it"
@@ -124,7 +134,7 @@ watch() {
     if is_witness; then watch_witness; fi
     # What hangs must not keep the rest from being looked at.
     local LOCAL_TIMEOUT=3
-    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' names
+    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' names strangers=''
     while [[ -z $verdict ]]; do
         # Who is alone looks at once again: nothing that may have to be waited for comes between two looks then.
         if [[ -z $alone ]]; then
@@ -136,6 +146,7 @@ watch() {
         replies_before=$(replies)
         began=$(now_ms)
         survey
+        note_strangers
         # What it is is not asked by SQL: a fence must not depend on a free connection.
         if [[ ! -e $PGDATA/standby.signal ]]; then
             no_primary_since='' stray_since='' was_fed=''

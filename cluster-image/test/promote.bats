@@ -104,3 +104,12 @@ agrees() {
     say 'n2 lock t' 'n2 promises' 'n3 lock t' 'n3 promises'
     [[ $(lack_of_promises) == *'n3 has the most'* ]]
 }
+
+@test "who gets its WAL from the candidate now has no more than that, whatever its place in the order" {
+    SYNC_MODE=quorum
+    reports=(n1=standby:2:0/9:- n2=standby:2:0/9:- n3=silent)
+    say 'n1 lock t' 'n1 promises' 'n2 lock t' 'n2 promises'
+    [[ -z $(lack_of_promises) ]]
+    reports=(n1=standby:2:0/A:- n2=standby:2:0/9:- n3=silent)
+    [[ $(lack_of_promises) == *'n1 has the most'* ]]
+}

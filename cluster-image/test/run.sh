@@ -135,7 +135,7 @@ a node id with letters|POSTGRES_HOST_AUTH_METHOD=trust NODE_ID=1x|NODE_ID is '1x
 a node name with a quote|POSTGRES_HOST_AUTH_METHOD=trust NODE_NAME=a'b|NODE_NAME has 'a'b'
 a primary that is no name|POSTGRES_HOST_AUTH_METHOD=trust PRIMARY_NAME=a;b|PRIMARY_NAME has 'a;b'
 a peer that is no name|POSTGRES_HOST_AUTH_METHOD=trust PEERS=ok,-x|PEERS has '-x'
-an unknown type|POSTGRES_HOST_AUTH_METHOD=trust NODE_TYPE=arbiter|NODE_TYPE is 'arbiter'; allowed are data witness
+an unknown type|POSTGRES_HOST_AUTH_METHOD=trust NODE_TYPE=arbiter|NODE_TYPE is 'arbiter'; allowed is data or witness
 a priority below 0|POSTGRES_HOST_AUTH_METHOD=trust NODE_PRIORITY=-1|NODE_PRIORITY is '-1'; allowed is
 a priority with letters|POSTGRES_HOST_AUTH_METHOD=trust NODE_PRIORITY=high|NODE_PRIORITY is 'high'
 a priority that is too large|POSTGRES_HOST_AUTH_METHOD=trust NODE_PRIORITY=2147483648|NODE_PRIORITY is '2147483648'
@@ -149,7 +149,11 @@ a key without a certificate|POSTGRES_HOST_AUTH_METHOD=trust TLS_KEY_FILE=/k TLS_
 a CA alone|POSTGRES_HOST_AUTH_METHOD=trust TLS_CA_FILE=/a|mean nothing without TLS_CERT_FILE
 clients that must use a TLS that is not there|POSTGRES_HOST_AUTH_METHOD=trust TLS_CLIENTS=require|mean nothing without
 clients that maybe must|POSTGRES_HOST_AUTH_METHOD=trust TLS_CLIENTS=maybe|TLS_CLIENTS is 'maybe'
-healing by halves|POSTGRES_HOST_AUTH_METHOD=trust HEALING=maybe|HEALING is 'maybe'; allowed are on off
+nothing or one word|POSTGRES_HOST_AUTH_METHOD=trust ALONE=yes|ALONE is 'yes'; allowed is nothing or allow
+a role of PostgreSQL's|POSTGRES_HOST_AUTH_METHOD=trust POSTGRES_USER=pg_app|POSTGRES_USER is 'pg_app', which PostgreSQL keeps for itself
+the template|POSTGRES_HOST_AUTH_METHOD=trust POSTGRES_DB=template1|POSTGRES_DB is 'template1', which is there for other purposes
+a name too long|POSTGRES_HOST_AUTH_METHOD=trust POSTGRES_DB=a23456789b23456789c23456789d23456789e23456789f23456789g23456789h23456789|POSTGRES_DB is longer
+healing by halves|POSTGRES_HOST_AUTH_METHOD=trust HEALING=maybe|HEALING is 'maybe'; allowed is on or off
 a reserved user|POSTGRES_HOST_AUTH_METHOD=trust POSTGRES_USER=repmgr|POSTGRES_USER is 'repmgr'
 END
     check_contains 'a password of two lines' 'has a line break in it' \
@@ -324,8 +328,9 @@ test_data_state() {
     check 'the data of a primary' primary "$(entrypoint -- data_state)"
     touch "$WORK/state/data/standby.signal"
     check 'the data of a standby' standby "$(entrypoint -- data_state)"
-    touch "$WORK/state/was-primary"
-    check 'a primary that is held' primary "$(entrypoint -- data_state)"
+    echo 2 >"$WORK/state/was-primary"
+    check 'a primary that is held' primary "$(entrypoint -- 'own_timeline() { echo 2; }; data_state')"
+    check 'one that has got WAL of another since' standby "$(entrypoint -- 'own_timeline() { echo 3; }; data_state')"
     state data
     echo initdb >"$WORK/state/unfinished"
     check 'what initdb left behind' empty "$(entrypoint -- data_state)"
@@ -398,6 +403,9 @@ test_survey() {
         "$(entrypoint -- "$nodes; see")"
     check 'seen from elsewhere' 'n1=standby:1:0/9 n2=barred:1:0/9:n1' \
         "$(entrypoint -- "$nodes; node_name=n1; see")"
+    printf '2 n2 standby there\n3 n3 standby away\n8 other standby there\n9 w witness there\n' >"$WORK/state/members"
+    check 'who has left is away, whoever has its name now' 'n2=standby:1:0/9 other=away' \
+        "$(printf '2 n2 standby there\n8 other standby away\n' >"$WORK/state/members"; entrypoint -- "$nodes; see" | sed 's/ n1=.*//')"
     printf '2 n2 standby there\n3 n3 standby away\n8 other standby there\n9 w witness there\n' >"$WORK/state/members"
     check 'away, foreign, witness' 'n2=standby:1:0/9 n3=away other=foreign w=witness:::n1 n1=primary:1:0/10:-' \
         "$(entrypoint -- "$nodes; see")"

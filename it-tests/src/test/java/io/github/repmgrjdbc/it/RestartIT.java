@@ -160,6 +160,32 @@ class RestartIT {
     cluster.awaitHealthy(HEALTH_TIMEOUT);
   }
 
+  /** The first one comes back before the second, and knows nothing of what that led to. */
+  @Test
+  void twoPrimariesDieInARow() throws SQLException {
+    RepmgrCluster cluster = CLUSTERS.start(quorum());
+    RepmgrNode first = cluster.awaitHealthy(HEALTH_TIMEOUT);
+    Writers writers;
+    RepmgrNode after;
+    try (Application application = application(cluster, "in a row")) {
+      writers = application.writers();
+      awaitRows(application);
+      first.kill();
+      RepmgrNode second = cluster.awaitPrimary(PROMOTION_TIMEOUT, first);
+      // Each of these is on the third one as well.
+      awaitRows(application);
+      second.kill();
+      first.start();
+      cluster.awaitPrimary(PROMOTION_TIMEOUT, second);
+      awaitRows(application);
+      second.start();
+      after = cluster.awaitHealthy(HEALTH_TIMEOUT);
+    }
+    Writers.Audit audit = audit(writers, after);
+    System.out.printf("restart: two in a row: %s%n", audit);
+    assertEquals(0, audit.missingCount(), "acknowledged rows are missing: " + audit);
+  }
+
   /** It knows nothing of its successor, and nobody is there to tell. */
   @Test
   void theOldPrimaryAloneTakesNoWrite() throws SQLException {
