@@ -388,8 +388,9 @@ write_passfile() {
     fi
 }
 
-# Who vanishes in the middle of an answer is noticed after about ten seconds.
-KEEPALIVES=' keepalives_idle=5 keepalives_interval=2 keepalives_count=3'
+# Who vanishes in the middle of an answer is noticed after about seven seconds, in the middle of a question after three: repmgrd asks
+# the primary once a second, and elects nobody as long as it waits.
+KEEPALIVES=' tcp_user_timeout=3000 keepalives_idle=5 keepalives_interval=2 keepalives_count=3'
 
 conninfo() {
     printf 'host=%s port=5432 user=repmgr dbname=repmgr connect_timeout=1%s' "$1" "$KEEPALIVES$proof$(tls_conninfo)"

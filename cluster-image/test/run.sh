@@ -258,7 +258,7 @@ test_configuration() {
     check_contains 'id' $'\nnode_id=3\n' "$conf"
     check_contains 'name' $'\nnode_name=\'pg-3\'\n' "$conf"
     check_contains 'conninfo, without a password' \
-        $'\nconninfo=\'host=pg-3 port=5432 user=repmgr dbname=repmgr connect_timeout=1 keepalives_idle=5 keepalives_interval=2 keepalives_count=3\'\n' "$conf"
+        $'\nconninfo=\'host=pg-3 port=5432 user=repmgr dbname=repmgr connect_timeout=1 tcp_user_timeout=3000 keepalives_idle=5 keepalives_interval=2 keepalives_count=3\'\n' "$conf"
     check_contains 'location and priority' $'\nlocation=\'default\'\npriority=100\n' "$conf"
     check_contains 'location and priority, given' $'\nlocation=\'b\'\npriority=7\n' \
         "$(entrypoint NODE_LOCATION=b NODE_PRIORITY=7 -- 'render_repmgr_conf 3 pg-3')"
@@ -340,7 +340,7 @@ test_upstream() {
     state data
     printf "a = '1'\nprimary_conninfo = 'host=old'\n" >"$WORK/state/data/postgresql.auto.conf"
     check 'one upstream, and everything else as it was' \
-        "a = '1'|primary_conninfo = 'host=n2 port=5432 user=repmgr application_name=n1 connect_timeout=1 keepalives_idle=5 keepalives_interval=2 keepalives_count=3'|" \
+        "a = '1'|primary_conninfo = 'host=n2 port=5432 user=repmgr application_name=n1 connect_timeout=1 tcp_user_timeout=3000 keepalives_idle=5 keepalives_interval=2 keepalives_count=3'|" \
         "$(entrypoint -- 'node_name=n1; set_upstream n2; tr "\n" "|" <"$PGDATA/postgresql.auto.conf"')"
     check 'nobody' "a = '1'|primary_conninfo = ''|" \
         "$(entrypoint -- 'node_name=n1; set_upstream ""; tr "\n" "|" <"$PGDATA/postgresql.auto.conf"')"

@@ -118,7 +118,7 @@ public final class RepmgrCluster implements AutoCloseable {
     environmentOfOne = Map.copyOf(builder.environmentOfOne);
     volumeSizes = Map.copyOf(builder.volumeSizes);
     mounts = Map.copyOf(builder.mounts);
-    name = "repmgr-" + randomHex(2);
+    name = builder.name;
     docker = DockerClientFactory.instance().client();
     packetFilter = new PacketFilter(docker, image, labels());
   }
@@ -663,6 +663,7 @@ public final class RepmgrCluster implements AutoCloseable {
   /** Says what kind of cluster to start. Not safe for use by several threads. */
   public static final class Builder {
 
+    private String name = "repmgr-" + randomHex(2);
     private int nodes = 3;
     private String image = System.getProperty(IMAGE_PROPERTY, DEFAULT_IMAGE);
     private boolean healing = true;
@@ -694,6 +695,15 @@ public final class RepmgrCluster implements AutoCloseable {
         throw new IllegalArgumentException("a cluster of " + count + " nodes; at least 1");
       }
       nodes = count;
+      return this;
+    }
+
+    /**
+     * Sets the cluster's name, which no other one has now; its nodes' are NAME-1, NAME-2 and so on.
+     * By default it is made up. For what must know it before: certificates, say.
+     */
+    public Builder name(String unique) {
+      name = unique;
       return this;
     }
 

@@ -2,6 +2,7 @@ package io.github.repmgrjdbc.it;
 
 import static org.awaitility.Awaitility.await;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -12,6 +13,7 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
@@ -23,6 +25,7 @@ import java.sql.Statement;
 import java.time.Duration;
 import java.util.List;
 import java.util.Set;
+import java.util.TreeSet;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
@@ -48,6 +51,18 @@ class ImageEdgeIT {
   private static final String MAKE_CERTIFICATE =
       "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=node"
           + " -keyout %1$s/key -out %1$s/crt 2>&1 && chmod 600 %1$s/key";
+
+  /** An authority, and a certificate of its for the three nodes of a cluster. */
+  private static final String MAKE_CERTIFICATES =
+      """
+      set -e
+      cd %1$s
+      request='openssl req -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1'
+      $request -x509 -days 2 -subj /CN=authority -keyout ca.key -out ca.crt
+      $request -subj /CN=node -keyout key -out csr
+      echo 'subjectAltName=DNS:%2$s-1,DNS:%2$s-2,DNS:%2$s-3' > names
+      openssl x509 -req -days 2 -CA ca.crt -CAkey ca.key -extfile names -in csr -out crt
+      """;
 
   @RegisterExtension final Clusters clusters = new Clusters();
 
@@ -93,8 +108,7 @@ class ImageEdgeIT {
 
   @Test
   void nodesReplicateByTlsOnly(@TempDir Path directory) throws Exception {
-    Process make = new ProcessBuilder("bash", "-c", MAKE_CERTIFICATE.formatted(directory)).start();
-    assertEquals(0, make.waitFor(), () -> "making a certificate");
+    make(MAKE_CERTIFICATE.formatted(directory));
     RepmgrCluster cluster =
         clusters.start(
             RepmgrCluster.builder()
@@ -113,6 +127,63 @@ class ImageEdgeIT {
     await("two standbys of the new primary, by TLS")
         .atMost(FAILOVER)
         .until(() -> encrypted(promoted), Set.of("2 true")::equals);
+  }
+
+  /** What one node is told of its part, it plays: here the third, and certificates are checked. */
+  @Test
+  void theThirdNodeIsPreferredAndLeadsAlone(@TempDir Path directory) throws Exception {
+    String name = "repmgr-edge-" + Long.toHexString(System.nanoTime() & 0xffffff);
+    make(MAKE_CERTIFICATES.formatted(directory, name));
+    RepmgrCluster cluster =
+        clusters.start(
+            RepmgrCluster.builder()
+                .name(name)
+                .mount(directory, "/certificates")
+                .environment("TLS_CERT_FILE", "/certificates/crt")
+                .environment("TLS_KEY_FILE", "/certificates/key")
+                .environment("TLS_CA_FILE", "/certificates/ca.crt")
+                .environment("NODE_LOCATION", "east")
+                // Of two that have as much, and the same priority, the lower one would be promoted.
+                .environment(2, "NODE_ID", "2")
+                .environment(3, "NODE_ID", "3")
+                .environment(3, "NODE_PRIORITY", "200")
+                .environment(3, "ALONE", "allow"));
+    RepmgrNode old = cluster.awaitHealthy(FAILOVER);
+    RepmgrNode second = cluster.nodes().get(1);
+    RepmgrNode third = cluster.nodes().get(2);
+    old.kill();
+    assertEquals(third, cluster.awaitPrimary(FAILOVER, old));
+    int logged = old.logs().length();
+    old.start();
+    cluster.awaitHealthy(FAILOVER);
+    String log = old.logs().substring(logged);
+    assertTrue(log.contains("rewinding from last common checkpoint"), log);
+    assertFalse(log.contains("copying all of it"), log);
+    assertEquals(Set.of("2 true"), encrypted(third));
+    assertEquals(
+        Set.of("east 100 verify-full", "east 200 verify-full"),
+        texts(
+            second,
+            "SELECT format('%s %s %s', location, priority, substring(conninfo, 'sslmode=(\\S*)'))"
+                + " FROM repmgr.nodes"));
+
+    cluster.nodes().forEach(RepmgrNode::kill);
+    third.start();
+    cluster.awaitPrimary(FAILOVER);
+    // Any other would have stopped by then.
+    await("it to go on")
+        .during(Duration.ofSeconds(6))
+        .atMost(ANSWER.plusSeconds(6))
+        .until(() -> cluster.primary().equals(third));
+    old.start();
+    second.start();
+    assertEquals(third, cluster.awaitHealthy(FAILOVER));
+  }
+
+  private static void make(String script) throws IOException, InterruptedException {
+    Process make = new ProcessBuilder("bash", "-c", script).redirectErrorStream(true).start();
+    String output = new String(make.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    assertEquals(0, make.waitFor(), output);
   }
 
   private static void hook(Path directory, String name, String text) throws IOException {
@@ -162,15 +233,22 @@ class ImageEdgeIT {
 
   /** How many sessions replicate from a node, and whether by TLS. */
   private static Set<String> encrypted(RepmgrNode node) throws SQLException {
-    try (Connection connection = node.connect("postgres");
+    return texts(
+        node,
+        "SELECT count(*) || ' ' || coalesce(bool_and(ssl), false)"
+            + " FROM pg_stat_replication JOIN pg_stat_ssl USING (pid)");
+  }
+
+  private static Set<String> texts(RepmgrNode node, String sql) throws SQLException {
+    Set<String> texts = new TreeSet<>();
+    try (Connection connection = node.connect("repmgr");
         Statement statement = connection.createStatement();
-        ResultSet row =
-            statement.executeQuery(
-                "SELECT count(*) || ' ' || coalesce(bool_and(ssl), false)"
-                    + " FROM pg_stat_replication JOIN pg_stat_ssl USING (pid)")) {
-      row.next();
-      return Set.of(row.getString(1));
+        ResultSet row = statement.executeQuery(sql)) {
+      while (row.next()) {
+        texts.add(row.getString(1));
+      }
     }
+    return texts;
   }
 
   /** It is refused before a password is asked for. */

@@ -15,6 +15,7 @@ import java.sql.Statement;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
 
@@ -30,16 +31,26 @@ class LeaveIT {
   /** After that a node resumes its repmgrd, whoever has paused it for a hand-over. */
   private static final Duration PAUSE = Duration.ofSeconds(15);
 
-  @RegisterExtension final Clusters clusters = new Clusters();
+  /** repmgrd counts who has left, and elects nobody; 10 s later the node itself does. */
+  private static final Duration LAST_ONE = Duration.ofSeconds(20);
+
+  @RegisterExtension static final Clusters CLUSTERS = new Clusters();
+
+  private static RepmgrCluster shared;
+
+  @BeforeAll
+  static void start() {
+    shared = CLUSTERS.startShared();
+  }
 
   /** Replication is asynchronous here, and yet nothing is lost. */
   @Test
   void aPrimaryThatIsStoppedHandsOver() throws SQLException {
-    RepmgrCluster cluster = clusters.start();
-    RepmgrNode old = cluster.awaitHealthy(HEALTH_TIMEOUT);
+    RepmgrNode old = shared.awaitHealthy(HEALTH_TIMEOUT);
+    int logged = old.logs().length();
     Writers writers;
     try (Application application =
-        new Application(PoolKind.DATA_SOURCE, cluster.directJdbcUrl(), "stopped")) {
+        new Application(PoolKind.DATA_SOURCE, shared.directJdbcUrl(), "stopped")) {
       writers = application.writers();
       awaitRows(writers, old);
       long began = System.nanoTime();
@@ -47,23 +58,23 @@ class LeaveIT {
       Duration took = Duration.ofNanos(System.nanoTime() - began);
       System.out.printf("leave: handed over and stopped after %d ms%n", took.toMillis());
       assertTrue(took.compareTo(GRACE_PERIOD) < 0, "docker stop would have killed it: " + took);
-      assertTrue(old.logs().contains("has taken over, after"), old.logs());
+      String log = old.logs().substring(logged);
+      assertTrue(log.contains("has taken over, after"), log);
       assertEquals(0, old.exitCode());
-      awaitRows(writers, cluster.awaitPrimary(TIMEOUT, old));
+      awaitRows(writers, shared.awaitPrimary(TIMEOUT, old));
     }
     for (RepmgrNode node : old.others()) {
       assertEquals("f", ask(node, "SELECT repmgr.repmgrd_is_paused()"), node + " is paused");
     }
     old.start();
-    Writers.Audit audit = audit(writers, cluster.awaitHealthy(HEALTH_TIMEOUT));
+    Writers.Audit audit = audit(writers, shared.awaitHealthy(HEALTH_TIMEOUT));
     System.out.printf("leave: %s; errors %s%n", audit, writers.errors());
     assertEquals(Map.of(), audit.missing());
   }
 
   @Test
   void aCrashInTheMiddleLeavesNothingPaused() {
-    RepmgrCluster cluster = clusters.start();
-    RepmgrNode old = cluster.awaitHealthy(HEALTH_TIMEOUT);
+    RepmgrNode old = shared.awaitHealthy(HEALTH_TIMEOUT);
     Thread stop = new Thread(old::stop, "docker stop");
     stop.start();
     await("both to be paused")
@@ -71,36 +82,85 @@ class LeaveIT {
         .pollInterval(Duration.ofMillis(1))
         .until(() -> old.others().stream().allMatch(LeaveIT::isPaused));
     old.kill();
-    cluster.awaitPrimary(TIMEOUT, old);
+    shared.awaitPrimary(TIMEOUT, old);
     await("nobody to be paused")
         .atMost(PAUSE.plusSeconds(10))
         .until(() -> old.others().stream().noneMatch(LeaveIT::isPaused));
     old.start();
-    cluster.awaitHealthy(HEALTH_TIMEOUT);
+    shared.awaitHealthy(HEALTH_TIMEOUT);
   }
 
   /** Who has paused repmgrd wants no failover, not by a stop either. */
   @Test
   void aPauseByHandIsRespected() {
-    RepmgrCluster cluster = clusters.start();
-    RepmgrNode primary = cluster.awaitHealthy(HEALTH_TIMEOUT);
+    RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
+    int logged = primary.logs().length();
     primary.exec("repmgr", "-f", "/etc/repmgr.conf", "service", "pause").orThrow();
     primary.stop();
-    assertFalse(primary.logs().contains("handing over"), "it has handed over all the same");
+    String log = primary.logs().substring(logged);
+    assertFalse(log.contains("handing over"), "it has handed over all the same");
     for (RepmgrNode node : primary.others()) {
       assertTrue(isPaused(node), node + " has been resumed");
     }
     primary.start();
-    assertEquals(primary, cluster.awaitPrimary(TIMEOUT));
+    assertEquals(primary, shared.awaitPrimary(TIMEOUT));
     primary.exec("repmgr", "-f", "/etc/repmgr.conf", "service", "unpause").orThrow();
-    cluster.awaitHealthy(HEALTH_TIMEOUT);
+    shared.awaitHealthy(HEALTH_TIMEOUT);
+  }
+
+  /** Of the two that count then, one is dead, and nobody but it was the primary. */
+  @Test
+  void onceAnotherHasLeftTheLastOneLeads() throws SQLException {
+    RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
+    RepmgrNode left = shared.standbys().get(0);
+    RepmgrNode last = shared.standbys().get(1);
+    left.stop();
+    await("its leave to arrive")
+        .until(() -> ask(last, "SELECT count(*) FROM public.nodes_away"), "1"::equals);
+    long killed = System.nanoTime();
+    primary.kill();
+    assertEquals(last, shared.awaitPrimary(LAST_ONE, primary));
+    System.out.printf(
+        "leave: the last one leads after %.1f s%n", (System.nanoTime() - killed) / 1e9);
+    primary.start();
+    left.start();
+    shared.awaitHealthy(HEALTH_TIMEOUT);
+  }
+
+  /** A pair only by a leave: neither can tell a cut from the other one's death. */
+  @Test
+  void onceAnotherHasLeftACutPromotesNobody() throws SQLException {
+    Clusters.assumeAsynchronous(shared);
+    RepmgrNode left = shared.awaitHealthy(HEALTH_TIMEOUT);
+    left.stop();
+    RepmgrNode primary = shared.awaitPrimary(TIMEOUT, left);
+    RepmgrNode standby = shared.standbys().get(0);
+    int logged = standby.logs().length();
+    try (Application application =
+        new Application(PoolKind.DATA_SOURCE, shared.directJdbcUrl(), "cut")) {
+      awaitRows(application.writers(), primary);
+      standby.cutOffFrom(primary);
+      await("it to say why it does not lead")
+          .atMost(TIMEOUT)
+          .until(() -> standby.logs().substring(logged).contains("there is no third node to ask"));
+      // Also not by itself, which it tries 10 s after it has lost the primary.
+      await("nobody to be promoted")
+          .during(Duration.ofSeconds(7))
+          .atMost(Duration.ofSeconds(12))
+          .until(() -> shared.standbys().equals(List.of(standby)));
+      awaitRows(application.writers(), primary);
+    } finally {
+      standby.reconnect();
+    }
+    left.start();
+    assertEquals(primary, shared.awaitHealthy(HEALTH_TIMEOUT));
   }
 
   /** Two of three have left: the last one goes on, and only it may begin again. */
   @Test
   void theLastOneServesAndOthersDoNotForgetIt() throws SQLException {
     RepmgrCluster cluster =
-        clusters.start(RepmgrCluster.builder().environment("SYNC_MODE", "quorum"));
+        CLUSTERS.start(RepmgrCluster.builder().environment("SYNC_MODE", "quorum"));
     RepmgrNode last = cluster.awaitHealthy(HEALTH_TIMEOUT);
     List<RepmgrNode> others = last.others();
     Writers writers;

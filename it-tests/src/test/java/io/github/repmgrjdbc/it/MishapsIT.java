@@ -27,7 +27,9 @@ class MishapsIT {
 
   private static final Duration PROMOTION_TIMEOUT = Duration.ofMinutes(1);
   private static final Duration HEALTH_TIMEOUT = Duration.ofMinutes(2);
-  private static final String DATA = "/var/lib/postgresql/data";
+  private static final String VOLUME = "/var/lib/postgresql";
+  private static final String DATA = VOLUME + "/data";
+  private static final String SET_ASIDE = VOLUME + "/set-aside";
 
   @RegisterExtension final Clusters clusters = new Clusters();
 
@@ -104,22 +106,24 @@ class MishapsIT {
 
   enum Damage {
     /** PostgreSQL does not start at all. */
-    CONTROL_FILE("head -c 8192 /dev/urandom > global/pg_control", "control file"),
+    CONTROL_FILE("head -c 8192 /dev/urandom > global/pg_control", "control file", true),
     /** It starts, and nobody can connect. */
-    CATALOG("head -c 8192 /dev/urandom > global/1262", "invalid page"),
+    CATALOG("head -c 8192 /dev/urandom > global/1262", "invalid page", true),
     /** There is no more to begin with than what the primary has. */
-    NO_WAL("rm pg_wal/0*", "started streaming WAL");
+    NO_WAL("rm pg_wal/0*", "started streaming WAL", false);
 
     private final String command;
     private final String line;
+    private final boolean replaced;
 
-    Damage(String command, String line) {
+    Damage(String command, String line, boolean replaced) {
       this.command = command;
       this.line = line;
+      this.replaced = replaced;
     }
   }
 
-  /** The node heals by a new copy, or it stays out. */
+  /** The node heals by a new copy, or it stays out. Of what was replaced, the last is kept. */
   @ParameterizedTest
   @EnumSource
   void theDataOfAStandbyAreDamaged(Damage damage) throws SQLException {
@@ -132,6 +136,11 @@ class MishapsIT {
         awaitHas(primary, damaged);
       }
       execute(damaged, "CHECKPOINT");
+      damaged
+          .exec("sh", "-c", "mkdir %1$s && touch %1$s/PG_VERSION".formatted(SET_ASIDE))
+          .orThrow();
+      String kept =
+          damaged.exec("stat", "-c", "%i", DATA + "/PG_VERSION").orThrow().stdout().strip();
       // Stopped, so that nobody mends it by a checkpoint.
       damaged.exec("pkill", "-STOP", "-x", "postgres").orThrow();
       damaged.exec("sh", "-c", "cd " + DATA + " && " + damage.command).orThrow();
@@ -146,6 +155,15 @@ class MishapsIT {
       assertLogged(damaged, logged, damage.line);
       String log = damaged.logs().substring(logged);
       assertFalse(log.contains(".sh: line "), "a script failed:\n" + log);
+      if (damage.replaced) {
+        String data =
+            damaged
+                .exec("sh", "-c", "stat -c '%i %n' " + VOLUME + "/*/PG_VERSION")
+                .orThrow()
+                .stdout();
+        assertEquals(2, data.lines().count(), data);
+        assertTrue(data.contains(kept + " " + SET_ASIDE), "not what was there in the end: " + data);
+      }
       onlooker.assertUnharmed(damaged);
     }
   }

@@ -33,6 +33,10 @@ class RestartIT {
   /** What the image does by itself where nobody is primary, it does within that time. */
   private static final Duration ALONE = Duration.ofSeconds(20);
 
+  /** As soon as it begins. */
+  private static final String STOP_RECOVERY =
+      "until pkill -STOP -f '^postgres: startup'; do sleep 0.01; done";
+
   @RegisterExtension static final Clusters CLUSTERS = new Clusters();
 
   private static RepmgrCluster shared;
@@ -46,19 +50,22 @@ class RestartIT {
   @ParameterizedTest
   @ValueSource(strings = {"P12", "12P"})
   void allNodesAreKilledAndComeBack(String order) throws SQLException {
-    killAllAndStart(order);
+    killAllAndStart(shared, order);
   }
 
   @Tag("slow")
   @ParameterizedTest
-  @ValueSource(strings = {"P12", "P21", "1P2", "2P1", "12P", "21P"})
-  void allNodesAreKilledAndComeBackInEveryOrder(String order) throws SQLException {
-    killAllAndStart(order);
+  @ValueSource(booleans = {false, true})
+  void allNodesAreKilledAndComeBackInEveryOrder(boolean quorum) throws SQLException {
+    RepmgrCluster cluster = quorum ? CLUSTERS.start(quorum()) : shared;
+    for (String order : List.of("P12", "P21", "1P2", "2P1", "12P", "21P")) {
+      killAllAndStart(cluster, order);
+    }
   }
 
-  private static void killAllAndStart(String order) throws SQLException {
-    RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
-    List<RepmgrNode> standbys = shared.standbys();
+  private static void killAllAndStart(RepmgrCluster cluster, String order) throws SQLException {
+    RepmgrNode primary = cluster.awaitHealthy(HEALTH_TIMEOUT);
+    List<RepmgrNode> standbys = cluster.standbys();
     List<RepmgrNode> inOrder =
         order
             .chars()
@@ -67,10 +74,10 @@ class RestartIT {
     String run = order + " " + System.nanoTime();
     Writers writers;
     RepmgrNode after;
-    try (Application application = application(shared, run)) {
+    try (Application application = application(cluster, run)) {
       writers = application.writers();
       awaitRows(application);
-      atOnce(shared.nodes(), RepmgrNode::kill);
+      atOnce(cluster.nodes(), RepmgrNode::kill);
 
       inOrder.get(0).start();
       inOrder.get(1).start();
@@ -78,19 +85,73 @@ class RestartIT {
       inOrder.get(2).start();
       Duration late = Duration.ofNanos(System.nanoTime() - majority);
       assertTrue(late.compareTo(GRACE) < 0, "the third came too late to be waited for: " + late);
-      after = shared.awaitHealthy(HEALTH_TIMEOUT);
+      after = cluster.awaitHealthy(HEALTH_TIMEOUT);
       awaitRows(application);
     }
     Writers.Audit audit = audit(writers, after);
-    System.out.printf("restart: %s: %s was primary, then %s; %s%n", order, primary, after, audit);
+    System.out.printf(
+        "restart: %s %s: %s was primary, then %s; %s%n",
+        order, cluster.environment(), primary, after, audit);
+    assertEquals(0, audit.missingCount(), "acknowledged rows are missing: " + audit);
+  }
+
+  /** Only the old primary has the last rows, and it takes its time to read what it wrote. */
+  @Test
+  void whoIsInALongRecoveryIsWaitedFor() throws SQLException {
+    Clusters.assumeAsynchronous(shared);
+    RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
+    List<RepmgrNode> standbys = shared.standbys();
+    RepmgrNode first = standbys.get(0);
+    Writers writers;
+    RepmgrNode after;
+    try (Application application = application(shared, "recovery")) {
+      writers = application.writers();
+      awaitRows(application);
+      try (Connection connection = primary.connect("app");
+          Statement statement = connection.createStatement()) {
+        // Enough for its recovery to be met under way.
+        statement.execute(
+            "CREATE TABLE much AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)");
+      }
+      primary.cutOffFrom(standbys.toArray(RepmgrNode[]::new));
+      long before = writers.acknowledged();
+      await("rows that only it has").until(() -> writers.acknowledged() > before + 20);
+      atOnce(shared.nodes(), RepmgrNode::kill);
+
+      int logged = first.logs().length();
+      primary.startContainer();
+      primary.exec("timeout", "30", "sh", "-c", STOP_RECOVERY).orThrow();
+      atOnce(standbys, RepmgrNode::start);
+      await("the others to say that they wait for it")
+          .atMost(ALONE)
+          .until(() -> first.logs().substring(logged).contains("waiting 300 s for " + primary));
+      assertTrue(audit(writers, first).missingCount() > 0, "it has all that there is: no test");
+      await("nobody to lead, longer than nodes are waited for that are silent")
+          .during(GRACE.plusSeconds(2))
+          .atMost(ALONE)
+          .until(() -> shared.standbys().equals(standbys));
+      primary.exec("pkill", "-CONT", "-f", "^postgres: startup").orThrow();
+      after = shared.awaitHealthy(HEALTH_TIMEOUT);
+      awaitRows(application);
+      assertEquals(
+          1,
+          first
+              .logs()
+              .substring(logged)
+              .lines()
+              .filter(line -> line.contains("entering standby mode"))
+              .count(),
+          "it has replayed all that there is again, and the primary has not had it meanwhile");
+    }
+    Writers.Audit audit = audit(writers, after);
+    System.out.printf("restart: a recovery: %s was primary, then %s; %s%n", primary, after, audit);
     assertEquals(0, audit.missingCount(), "acknowledged rows are missing: " + audit);
   }
 
   /** Each commit is on one of the two, and that one leads, though the old primary never returns. */
   @Test
   void aMajorityHasEverythingUnderQuorum() throws SQLException {
-    RepmgrCluster cluster =
-        CLUSTERS.start(RepmgrCluster.builder().environment("SYNC_MODE", "quorum"));
+    RepmgrCluster cluster = CLUSTERS.start(quorum());
     RepmgrNode primary = cluster.awaitHealthy(HEALTH_TIMEOUT);
     List<RepmgrNode> standbys = cluster.standbys();
     Writers writers;
@@ -145,6 +206,10 @@ class RestartIT {
         old, promoted, after, audit);
     assertTrue(others.contains(after), "the old primary leads, which lacks the others' rows");
     assertEquals(0, audit.missingCount(), "acknowledged rows are missing: " + audit);
+  }
+
+  private static RepmgrCluster.Builder quorum() {
+    return RepmgrCluster.builder().environment("SYNC_MODE", "quorum");
   }
 
   /** Tries as somebody who insists; the SQLSTATE, or "none" if the row went in. */
