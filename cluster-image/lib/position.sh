@@ -155,14 +155,17 @@ lead_again() {
     return "$status"
 }
 
+# Who holds need not start anew for that: it would replay once more all that it has, and the primary be short of it meanwhile.
 follow() {
-    [[ -z $postgres_pid ]] || stop_postgres
-    if set_upstream "$1" && start_postgres && gets_on; then
-        # It has held as one that was primary, perhaps; it is a standby now like any other.
-        rm -f "$WAS_PRIMARY"
-    else
-        rejoin "$1"
+    if set_upstream "$1"; then
+        if [[ -n $postgres_pid ]]; then kill -HUP "$postgres_pid"; else launch_postgres; fi
+        if await_postgres && gets_on; then
+            # It has held as one that was primary, perhaps; it is a standby now like any other.
+            rm -f "$WAS_PRIMARY"
+            return
+        fi
     fi
+    rejoin "$1"
 }
 
 # Gives up what the primary does not have, and follows it.

@@ -1,5 +1,7 @@
 package io.github.repmgrjdbc.it;
 
+import static org.junit.jupiter.api.Assumptions.assumeFalse;
+
 import io.github.repmgrjdbc.testing.RepmgrCluster;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -50,6 +52,13 @@ final class Clusters implements AfterEachCallback, AfterAllCallback {
     RepmgrCluster cluster = RepmgrCluster.builder().nodes(nodes).start();
     ofClass.add(cluster);
     return cluster;
+  }
+
+  /**
+   * Not every test is right for nodes that {@code -Drepmgr.environment} has made wait for others.
+   */
+  static void assumeAsynchronous(RepmgrCluster cluster) {
+    assumeFalse("quorum".equals(cluster.environment().get("SYNC_MODE")), "commits wait for others");
   }
 
   @Override

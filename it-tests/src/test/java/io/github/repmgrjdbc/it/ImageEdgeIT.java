@@ -143,18 +143,14 @@ class ImageEdgeIT {
                 .environment("TLS_KEY_FILE", "/certificates/key")
                 .environment("TLS_CA_FILE", "/certificates/ca.crt")
                 .environment("NODE_LOCATION", "east")
+                // Of two that have as much, and the same priority, the lower one would be promoted.
+                .environment(2, "NODE_ID", "2")
+                .environment(3, "NODE_ID", "3")
                 .environment(3, "NODE_PRIORITY", "200")
                 .environment(3, "ALONE", "allow"));
     RepmgrNode old = cluster.awaitHealthy(FAILOVER);
     RepmgrNode second = cluster.nodes().get(1);
     RepmgrNode third = cluster.nodes().get(2);
-    assertEquals(
-        Set.of("east 100 verify-full", "east 200 verify-full"),
-        texts(
-            second,
-            "SELECT format('%s %s %s', location, priority, substring(conninfo, 'sslmode=(\\S*)'))"
-                + " FROM repmgr.nodes"));
-
     old.kill();
     assertEquals(third, cluster.awaitPrimary(FAILOVER, old));
     int logged = old.logs().length();
@@ -164,6 +160,12 @@ class ImageEdgeIT {
     assertTrue(log.contains("rewinding from last common checkpoint"), log);
     assertFalse(log.contains("copying all of it"), log);
     assertEquals(Set.of("2 true"), encrypted(third));
+    assertEquals(
+        Set.of("east 100 verify-full", "east 200 verify-full"),
+        texts(
+            second,
+            "SELECT format('%s %s %s', location, priority, substring(conninfo, 'sslmode=(\\S*)'))"
+                + " FROM repmgr.nodes"));
 
     cluster.nodes().forEach(RepmgrNode::kill);
     third.start();

@@ -98,6 +98,7 @@ class RestartIT {
   /** Only the old primary has the last rows, and it takes its time to read what it wrote. */
   @Test
   void whoIsInALongRecoveryIsWaitedFor() throws SQLException {
+    Clusters.assumeAsynchronous(shared);
     RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
     List<RepmgrNode> standbys = shared.standbys();
     RepmgrNode first = standbys.get(0);
@@ -132,6 +133,15 @@ class RestartIT {
       primary.exec("pkill", "-CONT", "-f", "^postgres: startup").orThrow();
       after = shared.awaitHealthy(HEALTH_TIMEOUT);
       awaitRows(application);
+      assertEquals(
+          1,
+          first
+              .logs()
+              .substring(logged)
+              .lines()
+              .filter(line -> line.contains("entering standby mode"))
+              .count(),
+          "it has replayed all that there is again, and the primary has not had it meanwhile");
     }
     Writers.Audit audit = audit(writers, after);
     System.out.printf("restart: a recovery: %s was primary, then %s; %s%n", primary, after, audit);
