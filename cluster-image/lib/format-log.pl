@@ -34,6 +34,7 @@ while (my $line = <STDIN>) {
         $level = 'INFO';
         $line =~ s/^\Q$source\E: //;
     }
+    next if $line eq '';        # repmgrd's "DETAIL:", when the server has not told it any
     my $now = time;
     my @at = gmtime $now;
     printf "%04d-%02d-%02d %02d:%02d:%02d.%03d UTC [%s] %s: %s\n",

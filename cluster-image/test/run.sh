@@ -468,6 +468,7 @@ formatted() {
 test_log() {
     local line='2026-11-25 14:26:04.123 UTC [node] INFO: as it is'
     check 'what has the format passes' "$line" "$(perl "$IMAGE_DIR/lib/format-log.pl" x <<<"$line")"
+    check 'a level with nothing to say' '' "$(formatted '[2026-11-25 14:00:00] [DETAIL] ' repmgrd)$(formatted 'DETAIL:' repmgr)"
     check "repmgrd's lines" '[repmgrd] NOTICE: this' "$(formatted '[2026-11-25 14:00:00] [NOTICE] this' repmgrd)"
     check "repmgr's lines" '[repmgr] WARNING: this' "$(formatted 'WARNING: this' repmgr)"
     check "the tools' lines" '[pg_rewind] ERROR: this' "$(formatted 'pg_rewind: error: this' pg_rewind)"
