@@ -155,17 +155,23 @@ lead_again() {
     return "$status"
 }
 
-# Who holds need not start anew for that: it would replay once more all that it has, and the primary be short of it meanwhile.
 follow() {
-    if set_upstream "$1"; then
-        if [[ -n $postgres_pid ]]; then kill -HUP "$postgres_pid"; else launch_postgres; fi
-        if await_postgres && gets_on; then
-            # It has held as one that was primary, perhaps; it is a standby now like any other.
-            rm -f "$WAS_PRIMARY"
-            return
-        fi
+    if set_upstream "$1" && stream && gets_on; then
+        # It has held as one that was primary, perhaps; it is a standby now like any other.
+        rm -f "$WAS_PRIMARY"
+    else
+        rejoin "$1"
     fi
-    rejoin "$1"
+}
+
+# Has PostgreSQL stream from where set_upstream says. One that holds goes on: started anew, it would replay once more all that it has,
+# and the primary be short of it meanwhile. It is told once it answers: before that, the signal might end it.
+stream() {
+    if [[ -z $postgres_pid ]]; then
+        start_postgres
+    else
+        await_postgres && kill -HUP "$postgres_pid"
+    fi
 }
 
 # Gives up what the primary does not have, and follows it.
