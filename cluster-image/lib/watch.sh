@@ -94,8 +94,11 @@ is_promotion_under_way() {
 
 # is_the_last: whether this is one of two that count, and nothing runs at the other one. repmgrd counts those as well that have left,
 # and has no majority then.
+#
+# Not where there is a witness: its vote decides then, and it does not count either for a second after it has been registered.
 is_the_last() {
     local node other=''
+    ! { [[ -r ${MEMBERS:-} ]] && grep -q ' witness ' "$MEMBERS"; } || return 1
     (($(count_known "${reports[@]}") == 2)) || return 1
     for node in "${reports[@]}"; do
         [[ $node != *=silent ]] || other=${node%%=*}

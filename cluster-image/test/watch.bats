@@ -83,6 +83,12 @@ last() {
     last n1=silent n2=standby:1:0/9 n3=away -- n1
     last n1=silent n2=standby:1:0/9 -- n1
     ! last n1=silent n2=standby:1:0/9 n3=away -- || return 1
+    MEMBERS=$BATS_TEST_TMPDIR/members
+    printf '%s\n' '1 n1 primary there 100' '2 n2 standby there 100' '3 n3 standby away 100' >"$MEMBERS"
+    last n1=silent n2=standby:1:0/9 n3=away -- n1
+    sed -i 's/n3 standby/n3 witness/' "$MEMBERS"
+    ! last n1=silent n2=standby:1:0/9 n3=away -- n1 || return 1
+    rm "$MEMBERS"
     ! last n1=starting n2=standby:1:0/9 n3=away -- || return 1
     ! last n1=silent n2=standby:1:0/9 n3=silent -- n1 n3 || return 1
     ! last n1=standby:1:0/9 n2=standby:1:0/9 n3=away -- || return 1
