@@ -80,6 +80,17 @@ final class Spares {
             });
   }
 
+  /** Also one whose socket is closed already: pgJDBC would warn of one that nobody closed. */
+  private static void close(@Nullable Connection connection) {
+    try {
+      if (connection != null) {
+        connection.close();
+      }
+    } catch (SQLException e) {
+      LOG.debug("Closing a connection that was not needed failed", e);
+    }
+  }
+
   /** One of them. */
   final class Spare {
 
@@ -98,19 +109,21 @@ final class Spares {
       return dial;
     }
 
-    /** The connection; of one that was taken. */
+    /** The connection of one that was taken, once: it is the caller's, and not held here. */
     synchronized Connection connection() throws SQLException {
-      if (ready == null) {
-        throw new SQLException("the spare connection was not opened", "08003");
+      Connection taken = ready;
+      ready = null;
+      if (taken == null) {
+        throw new SQLException("the spare connection was given away", "08003");
       }
-      return ready;
+      return taken;
     }
 
     private void open(Map<String, String> parameters) {
       try {
         Connection opened = dial.open(database, parameters);
         if (!keep(opened)) {
-          opened.close();
+          close(opened);
         }
       } catch (SQLException e) {
         // Whoever needs one opens it, and sees what is wrong.
@@ -131,14 +144,18 @@ final class Spares {
     }
 
     private void end() {
+      Connection unused;
       synchronized (this) {
         if (over) {
           return;
         }
         over = true;
+        unused = ready;
+        ready = null;
       }
       dial.hangUp("it was not needed");
       registry.withdraw(dial);
+      close(unused);
     }
   }
 }

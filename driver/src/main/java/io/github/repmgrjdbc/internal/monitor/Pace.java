@@ -20,7 +20,7 @@ final class Pace {
   /** How many questions a second a node may be asked by all that hunt. */
   static final int QUESTIONS = 2_000;
 
-  /** Jitter only shortens: this is the longest wait's share of the mean one. */
+  /** Jitter only shortens: the mean wait is so much of the longest. */
   private static final double MEAN = 0.9;
 
   /** How much slower hunting gets at the most. */
