@@ -9,7 +9,7 @@
 #   table counts it, as returning. Once that many nodes have this, too, its row goes, and N/2 will do again. Only then does it
 #   take itself for one that has everything (LEFT). If it is gone before that, it is as if it had never been back.
 #
-# Without SYNC_MODE only the table changes, and the value in conf.d is empty. One that the user sets by ALTER SYSTEM goes before it.
+# Without SYNC_MODE only the table changes; the setting is the user's.
 #
 # shellcheck shell=bash
 

@@ -9,10 +9,15 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Locale;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 
 /** The race's end of a {@link Runner}'s process. */
 final class Entrant implements AutoCloseable {
+
+  /** Longer than any lap: one that hangs is ended then, and so is who waits for its answer. */
+  private static final Duration LIFE = Duration.ofMinutes(10);
 
   private final Contender contender;
   private final Process process;
@@ -22,7 +27,7 @@ final class Entrant implements AutoCloseable {
 
   /** Starts it. What it logs goes to a file beside its record. */
   static Entrant start(Contender contender, Field field, String lap, Path directory) {
-    String name = lap + "-" + contender.name().toLowerCase(java.util.Locale.ROOT);
+    String name = lap + "-" + contender.name().toLowerCase(Locale.ROOT);
     Path record = directory.resolve(name + ".calls");
     ProcessBuilder builder =
         new ProcessBuilder(
@@ -48,6 +53,8 @@ final class Entrant implements AutoCloseable {
     this.contender = contender;
     this.process = process;
     this.record = record;
+    CompletableFuture.delayedExecutor(LIFE.toMinutes(), TimeUnit.MINUTES)
+        .execute(process::destroyForcibly);
     orders = process.outputWriter(StandardCharsets.UTF_8);
     answers = process.inputReader(StandardCharsets.UTF_8);
   }

@@ -188,17 +188,13 @@ public final class Race implements AutoCloseable {
   }
 
   private static Promotion await(PromotionWatch watch) {
-    await("a promotion", PROMOTION_TIMEOUT, watch);
-    return watch.promotion().orElseThrow();
-  }
-
-  private static void await(String what, Duration timeout, PromotionWatch watch) {
-    Awaitility.await(what)
+    Awaitility.await("a promotion")
         .pollInSameThread()
         .pollDelay(Duration.ZERO)
         .pollInterval(Duration.ofMillis(5))
-        .atMost(timeout)
+        .atMost(PROMOTION_TIMEOUT)
         .until(() -> watch.promotion().isPresent());
+    return watch.promotion().orElseThrow();
   }
 
   private static void awaitReturn(RepmgrCluster on, RepmgrNode old) {
@@ -225,7 +221,8 @@ public final class Race implements AutoCloseable {
     long began = System.nanoTime();
     try (Connection connection =
             DriverManager.getConnection(
-                "jdbc:postgresql://%s:%d/%s".formatted(host, Field.PORT, field.database()),
+                "jdbc:postgresql://%s:%d/%s?connectTimeout=10&socketTimeout=10"
+                    .formatted(host, Field.PORT, field.database()),
                 field.user(),
                 field.password());
         Statement statement = connection.createStatement()) {
