@@ -816,9 +816,15 @@ end_watch() {
     watch_pid='' guard_pid=''
 }
 
+# One that hangs must not keep the node from taking its place.
 end_repmgrd() {
     if [[ -n $repmgrd_pid ]]; then
         kill "$repmgrd_pid" 2>/dev/null || true
+        local deadline=$((SECONDS + 3))
+        while kill -0 "$repmgrd_pid" 2>/dev/null; do
+            ((SECONDS < deadline)) || kill -KILL "$repmgrd_pid" 2>/dev/null || true
+            sleep "$POLL"
+        done
         wait "$repmgrd_pid" 2>/dev/null || true
         repmgrd_pid=
     fi

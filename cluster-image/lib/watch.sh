@@ -92,6 +92,20 @@ is_promotion_under_way() {
     [[ $(local_psql -d repmgr -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $PROMOTION_LOCK") == [1-9]* ]]
 }
 
+# pulse: another one each second as long as repmgrd lives, whatever it waits for; but it has no time limit for the answer to a
+# question, and a primary may freeze in the middle of one.
+pulse() {
+    grep -h ctxt /proc/"$(pgrep -ox repmgrd)"/status 2>/dev/null || true
+}
+
+# repmgrd_hangs PULSE: whether it has been that since the last look, and so will never notice that the primary it asks is the only
+# node that does not answer.
+repmgrd_hangs() {
+    local silent
+    silent=$(printf '%s\n' "${reports[@]}" | sed -nE 's/=(silent|starting)(:.*)?$//p')
+    [[ -n $was_fed && $silent == "$(active_primary)" && $(pulse) == "$1" ]] && ! is_promotion_under_way
+}
+
 # is_the_last: whether this is one of two that count, and nothing runs at the other one. repmgrd counts those as well that have left,
 # and has no majority then.
 #
@@ -137,7 +151,7 @@ watch() {
     if is_witness; then watch_witness; fi
     # What hangs must not keep the rest from being looked at.
     local LOCAL_TIMEOUT=3
-    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' names strangers=''
+    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' beat='' names strangers=''
     while [[ -z $verdict ]]; do
         # Who is alone looks at once again: nothing that may have to be waited for comes between two looks then.
         if [[ -z $alone ]]; then
@@ -186,20 +200,29 @@ look_round_as_primary() {
 }
 
 look_round_as_standby() {
-    local primary now=$SECONDS action reason
+    local primary now=$SECONDS waited action reason
     primary=$(newest_primary "${reports[@]}")
     if [[ -z $primary ]]; then
         stray_since=''
         : "${no_primary_since:=$now}"
-        ((now - no_primary_since >= ELECTION_TIMEOUT)) || return 0
-        read -r action _ reason <<<"$(decide "$node_name" $((now - no_primary_since)) "${reports[@]}")"
-        if [[ $action == hold && -n $was_fed ]] && is_the_last; then
+        waited=$((now - no_primary_since))
+        if ((waited < ELECTION_TIMEOUT)); then
+            # The first look without a primary only begins it.
+            if ((waited == 0)) || ! repmgrd_hangs "$beat"; then
+                beat=$(pulse)
+                return
+            fi
+            log 'repmgrd waits for an answer that does not come'
+            waited=$ELECTION_TIMEOUT
+        fi
+        read -r action _ reason <<<"$(decide "$node_name" "$waited" "${reports[@]}")"
+        if [[ $action == hold && -n $was_fed ]] && ((now - no_primary_since >= ELECTION_TIMEOUT)) && is_the_last; then
             action=lead reason="it followed the only other node that counts until that ended"
         fi
         # Who has paused repmgrd by hand wants no failover, from whomever.
         if [[ $action == lead && $(local_psql -d repmgr -c 'SELECT repmgr.repmgrd_is_paused()') == f ]]; then
             log "no primary for $((now - no_primary_since)) s; promoting this node: $reason"
-            lead || true
+            if lead; then renew_repmgrd; fi
         fi
         return
     fi
@@ -220,8 +243,13 @@ look_round_as_standby() {
         verdict=anew
     elif [[ -z $told ]] && ((now - stray_since >= FOLLOW_TIMEOUT)); then
         told=yes
-        turn_to "${primary% *}" || true
+        if turn_to "${primary% *}"; then renew_repmgrd; fi
     fi
+}
+
+# What repmgrd should have done had to be done here: it may wait for an answer that never comes. The entrypoint starts it again.
+renew_repmgrd() {
+    pkill -KILL -x repmgrd || true
 }
 
 # A frozen primary knows nothing of it: when it thaws, it goes on in the middle of a statement, though another one may

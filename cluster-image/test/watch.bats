@@ -67,6 +67,45 @@ steps_down() {
     has_majority 1 "" n1=primary:1
 }
 
+@test "a repmgrd that does nothing hangs, unless somebody else may have the primary's place" {
+    was_fed=yes
+    active_primary() { echo n1; }
+    pulse() { echo "$beats"; }
+    is_promotion_under_way() { false; }
+    reports=(n1=silent n2=standby:1:0/9 n3=standby:1:0/9) beats=7
+    repmgrd_hangs 7
+    ! repmgrd_hangs 6 || return 1
+    reports=(n1=silent n2=standby:1:0/9 n3=silent)
+    ! repmgrd_hangs 7 || return 1
+    reports=(n1=standby:1:0/9 n2=standby:1:0/9 n3=silent)
+    ! repmgrd_hangs 7 || return 1
+    reports=(n1=starting n2=standby:1:0/9 w=silent:without-commits)
+    ! repmgrd_hangs 7 || return 1
+    reports=(n1=starting n2=standby:1:0/9 w=witness)
+    repmgrd_hangs 7
+    is_promotion_under_way() { true; }
+    ! repmgrd_hangs 7 || return 1
+    is_promotion_under_way() { false; }
+    was_fed=''
+    ! repmgrd_hangs 7 || return 1
+}
+
+@test "a pulse is that of a process that runs on" {
+    pgrep() { echo "$pid"; }
+    bash -c 'while :; do sleep 0.05; done' 3>&- & pid=$!
+    disown
+    before=$(pulse)
+    [[ -n $before ]]
+    sleep 0.3
+    [[ $(pulse) != "$before" ]]
+    kill -STOP "$pid"
+    sleep 0.1
+    before=$(pulse)
+    sleep 0.3
+    [[ $(pulse) == "$before" ]]
+    kill -KILL "$pid"
+}
+
 # last REPORT... -- DOWN...: whether n2 is the last one.
 last() {
     reports=() down=()

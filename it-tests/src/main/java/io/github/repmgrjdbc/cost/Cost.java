@@ -47,13 +47,17 @@ public final class Cost {
     String only = "";
     for (int i = 0; i + 1 < arguments.length; i += 2) {
       switch (arguments[i]) {
-        case "--rounds" -> rounds = Integer.parseInt(arguments[i + 1]);
+        case "--rounds" -> rounds = Load.count(arguments[i + 1]);
         case "--only" -> only = arguments[i + 1];
         default -> only = "?";
       }
     }
-    if (arguments.length % 2 != 0 || !List.of("", "pool", "connect", "start").contains(only)) {
-      System.err.println("cost: --rounds N, --only pool, connect or start");
+    // Fewer say nothing of how far apart they may be.
+    if (arguments.length % 2 != 0
+        || rounds < 3
+        || !List.of("", "pool", "connect", "start").contains(only)) {
+      System.err.println(
+          "cost: allowed are --rounds N, 3 to 9999, and --only pool, connect or start");
       System.exit(2);
     }
     new Cost(rounds).run(only);

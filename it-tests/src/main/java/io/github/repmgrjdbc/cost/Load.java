@@ -51,14 +51,18 @@ public final class Load {
     String only = "";
     for (int i = 0; i + 1 < arguments.length; i += 2) {
       switch (arguments[i]) {
-        case "--clients" -> clients = Integer.parseInt(arguments[i + 1]);
-        case "--pools" -> pools = Integer.parseInt(arguments[i + 1]);
+        case "--clients" -> clients = count(arguments[i + 1]);
+        case "--pools" -> pools = count(arguments[i + 1]);
         case "--only" -> only = arguments[i + 1];
         default -> only = "?";
       }
     }
-    if (arguments.length % 2 != 0 || !List.of("", "steady", "crowd", "pools").contains(only)) {
-      System.err.println("load: --clients N, --pools N, --only steady, crowd or pools");
+    if (arguments.length % 2 != 0
+        || clients < 1
+        || pools < 1
+        || !List.of("", "steady", "crowd", "pools").contains(only)) {
+      System.err.println(
+          "load: allowed are --clients N and --pools N, 1 to 9999, and --only steady, crowd or pools");
       System.exit(2);
     }
     try (RepmgrCluster cluster = RepmgrCluster.builder().start()) {
@@ -75,6 +79,11 @@ public final class Load {
       }
     }
     System.exit(0);
+  }
+
+  /** A number of up to four digits, or 0 for anything else. */
+  static int count(String value) {
+    return value.matches("\\d{1,4}") ? Integer.parseInt(value) : 0;
   }
 
   /** The standbys first: they must have room for as many as the primary. */

@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.sql.SQLException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.EnumMap;
 import java.util.List;
@@ -22,7 +23,7 @@ public final class RaceMain {
 
     static Options parse(String[] arguments) {
       int rounds = 3;
-      long seed = System.nanoTime() & 0xffff;
+      long seed = (System.nanoTime() & 0xffff) + 1;
       boolean all = false;
       List<Course> courses = new ArrayList<>();
       List<Contender> contenders = new ArrayList<>();
@@ -36,10 +37,10 @@ public final class RaceMain {
         }
         String value = arguments[++i];
         switch (arguments[i - 1]) {
-          case "--rounds" -> rounds = Integer.parseInt(value);
-          case "--seed" -> seed = Long.parseLong(value);
-          case "--fault" -> courses.add(Course.valueOf(value.toUpperCase(Locale.ROOT)));
-          case "--contender" -> contenders.add(Contender.valueOf(value.toUpperCase(Locale.ROOT)));
+          case "--rounds" -> rounds = number("--rounds", value);
+          case "--seed" -> seed = number("--seed", value);
+          case "--fault" -> courses.add(named("--fault", Course.class, value));
+          case "--contender" -> contenders.add(named("--contender", Contender.class, value));
           default -> throw new IllegalArgumentException("unknown: " + arguments[i - 1]);
         }
       }
@@ -49,6 +50,25 @@ public final class RaceMain {
       }
       return new Options(
           laps, seed, contenders.isEmpty() ? List.of(Contender.values()) : contenders);
+    }
+
+    private static int number(String option, String value) {
+      if (!value.matches("[1-9]\\d{0,8}")) {
+        throw new IllegalArgumentException(option + " " + value + ": a number, 1 to 999999999");
+      }
+      return Integer.parseInt(value);
+    }
+
+    private static <E extends Enum<E>> E named(String option, Class<E> type, String value) {
+      E[] all = type.getEnumConstants();
+      return Arrays.stream(all)
+          .filter(one -> one.name().equalsIgnoreCase(value))
+          .findFirst()
+          .orElseThrow(
+              () ->
+                  new IllegalArgumentException(
+                      (option + " " + value + ": allowed are " + Arrays.toString(all))
+                          .toLowerCase(Locale.ROOT)));
     }
 
     /** Mixed, but those last that need another cluster. */

@@ -25,11 +25,7 @@ class BoundsIT {
   private static final Duration PROMOTION_TIMEOUT = Duration.ofSeconds(60);
   private static final Duration HEALTH_TIMEOUT = Duration.ofSeconds(90);
 
-  /** What the image promises. */
-  private static final Duration STUCK_TIMEOUT = Duration.ofSeconds(15);
-
   private static final Duration FENCE = Duration.ofSeconds(8);
-
   private static final Duration REPMGRD_BACK = Duration.ofSeconds(10);
 
   @RegisterExtension static final Clusters CLUSTERS = new Clusters();
@@ -50,18 +46,10 @@ class BoundsIT {
   @ParameterizedTest
   @EnumSource(names = {"KILL", "FREEZE", "CUT_OFF"})
   void anotherOneTakesWritesSoon(Fault fault) {
-    Duration bound = Duration.ofSeconds(fault == Fault.KILL ? 6 : 11);
-    Duration took = strikeThePrimary(fault);
-    if (took.compareTo(bound) > 0) {
-      // Once a second repmgrd asks the primary something for which it has no deadline. If that
-      // freezes
-      // in this very moment, the election is stuck, and goes on after some 13 s; but not twice.
-      took = strikeThePrimary(fault);
-    }
-    assertTrue(took.compareTo(bound) < 0, "another one takes writes after " + took);
+    strikeThePrimary(fault, Duration.ofSeconds(fault == Fault.KILL ? 6 : 11));
   }
 
-  private static Duration strikeThePrimary(Fault fault) {
+  private static void strikeThePrimary(Fault fault, Duration bound) {
     RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
     long struck = fault.strike(primary);
     shared.awaitPrimary(PROMOTION_TIMEOUT, primary);
@@ -69,7 +57,7 @@ class BoundsIT {
     fault.undo(primary);
     shared.awaitHealthy(HEALTH_TIMEOUT);
     System.out.printf("bounds: %s: another one takes writes after %s%n", fault, took);
-    return took;
+    assertTrue(took.compareTo(bound) < 0, "another one takes writes after " + took);
   }
 
   /**
@@ -120,22 +108,18 @@ class BoundsIT {
     assertEquals(primary, shared.awaitHealthy(HEALTH_TIMEOUT));
   }
 
-  /** With its repmgrd stopped, nobody elects; somebody is promoted all the same. */
-  @Test
-  void anElectionThatIsStuckGoesOn() {
-    RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
-    for (RepmgrNode node : primary.others()) {
-      node.exec("pkill", "-STOP", "repmgrd").orThrow();
+  /**
+   * Once a second repmgrd asks the primary something for which it has no deadline. If that freezes
+   * in this very moment, which is one freeze in a hundred, repmgrd hangs, as it does here for
+   * certain. The nodes notice, and heal without anybody's help.
+   */
+  @ParameterizedTest
+  @EnumSource(names = {"KILL", "FREEZE"})
+  void whoseRepmgrdHangsIsPromotedAllTheSame(Fault fault) {
+    for (RepmgrNode node : shared.awaitHealthy(HEALTH_TIMEOUT).others()) {
+      node.exec("pkill", "-STOP", "-x", "repmgrd").orThrow();
     }
-    long killed = System.nanoTime();
-    primary.kill();
-    shared.awaitPrimary(STUCK_TIMEOUT, primary);
-    System.out.printf("bounds: a stuck election: %s%n", since(killed));
-    for (RepmgrNode node : primary.others()) {
-      node.exec("pkill", "-CONT", "repmgrd").orThrow();
-    }
-    primary.start();
-    shared.awaitHealthy(HEALTH_TIMEOUT);
+    strikeThePrimary(fault, Duration.ofSeconds(11));
   }
 
   @Test
