@@ -559,7 +559,7 @@ END
 lock_volume() {
     exec {volume_lock}>"$STATE_DIR/.lock"
     flock --nonblock "$volume_lock" || die "another container uses the volume $STATE_DIR"
-    rm -f "$PGDATA/postmaster.pid"
+    rm -f "$PGDATA/postmaster.pid" /var/run/postgresql/.s.PGSQL.5432{,.lock}
     mkdir -p "$STATE_DIR/conf.d"
 }
 
@@ -820,10 +820,10 @@ end_watch() {
 end_repmgrd() {
     if [[ -n $repmgrd_pid ]]; then
         kill "$repmgrd_pid" 2>/dev/null || true
-        local deadline=$((SECONDS + 3))
+        local deadline=$((SECONDS + 2))
         while kill -0 "$repmgrd_pid" 2>/dev/null; do
             ((SECONDS < deadline)) || kill -KILL "$repmgrd_pid" 2>/dev/null || true
-            sleep "$POLL"
+            sleep 0.02
         done
         wait "$repmgrd_pid" 2>/dev/null || true
         repmgrd_pid=

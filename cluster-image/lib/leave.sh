@@ -5,6 +5,7 @@
 # shellcheck shell=bash
 
 PAUSE=15            # seconds after which a node resumes its repmgrd by itself, should nobody tell it to: more than docker stop's ten
+DRAIN=1             # seconds for which transactions under way may end
 SEND_TIMEOUT=2      # seconds for which a primary that is stopped waits for slow standbys to get its last WAL
 
 # at HOST SQL...: runs it there as the superuser repmgr; its answer. docker stop leaves ten seconds for everything.
@@ -80,6 +81,36 @@ successor() {
         ORDER BY reply_time > now() - interval '2 s' DESC, flush_lsn DESC, priority DESC, node_id LIMIT 1"
 }
 
+# drain: no session begins any more (a smart shutdown), and each ends between two of its transactions, so that no statement is cut
+# off if all are short. One whose last statement was empty has just been tested, as pools with pgJDBC do when they lend it: it is left
+# for what follows.
+drain() {
+    LOCAL_TIMEOUT=$((DRAIN + 2)) local_psql >/dev/null 2>&1 <<END || true
+\\! kill -TERM $postgres_pid
+DO \$\$
+DECLARE
+    client record;
+    clients int;
+    began timestamptz := clock_timestamp();
+BEGIN
+    LOOP
+        PERFORM pg_stat_clear_snapshot();
+        clients := 0;
+        FOR client IN SELECT pid, state, query <> '' OR clock_timestamp() - state_change > interval '100 ms' AS returned
+            FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND usename <> 'repmgr'
+        LOOP
+            clients := clients + 1;
+            IF client.state = 'idle' AND client.returned THEN
+                PERFORM pg_terminate_backend(client.pid);
+            END IF;
+        END LOOP;
+        EXIT WHEN clients = 0 OR clock_timestamp() - began > interval '$DRAIN s';
+        PERFORM pg_sleep(0.005);
+    END LOOP;
+END \$\$
+END
+}
+
 # stop_sending: ends PostgreSQL fast, but not before the standbys have its last WAL, if they are quick about it.
 stop_sending() {
     local tries
@@ -128,6 +159,7 @@ hand_over() {
     # shellcheck disable=SC2086 # names have no blanks in them
     at_all pause_repmgrd $others || log 'not every repmgrd could be paused'
     end_repmgrd
+    drain
     stop_sending
     if has_everything "$to" && take_over "$to"; then
         set_upstream "$to"

@@ -106,7 +106,7 @@ END
 # objection: why this node must not be promoted, by what all say now, or nothing. A primary that only cannot be heard has to be
 # given the time in which it stops by itself (FENCE_AFTER), unless its commits would not be acknowledged anyway.
 objection() {
-    local node name state timeline seen primary last_seen
+    local node name state timeline seen primary last_seen silent_for
     for node in "${reports[@]}"; do
         name=${node%%=*}
         IFS=: read -r state timeline _ seen <<<"${node#*=}"
@@ -130,6 +130,11 @@ objection() {
         last_seen=$(local_psql -d repmgr -c 'SELECT repmgr.get_upstream_last_seen()')
         # Never: it was there when this began, for all that is known here.
         ((last_seen >= 0)) || last_seen=$((($(now_ms) - since) / 1000))
+        # A repmgrd that hangs, or does not run, has not seen who was there later.
+        if [[ -n ${no_primary_since:-} ]]; then
+            silent_for=$((($(now_ms) - no_primary_since) / 1000))
+            ((last_seen <= silent_for)) || last_seen=$silent_for
+        fi
         ((last_seen >= FENCED_AFTER)) || echo "$primary was there $last_seen s ago, and may not have stopped yet"
     fi
 }

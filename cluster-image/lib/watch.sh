@@ -92,18 +92,25 @@ is_promotion_under_way() {
     [[ $(local_psql -d repmgr -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $PROMOTION_LOCK") == [1-9]* ]]
 }
 
-# pulse: another one each second as long as repmgrd lives, whatever it waits for; but it has no time limit for the answer to a
-# question, and a primary may freeze in the middle of one.
+# pulse: another one each second as long as repmgrd looks at its primary. But it has no time limit for the answer to a question, and
+# a primary may freeze in the middle of one.
 pulse() {
-    grep -h ctxt /proc/"$(pgrep -ox repmgrd)"/status 2>/dev/null || true
+    grep -h ctxt /proc/"$(pgrep -oxP $$ repmgrd)"/status 2>/dev/null || true
 }
 
-# repmgrd_hangs PULSE: whether it has been that since the last look, and so will never notice that the primary it asks is the only
-# node that does not answer.
+# repmgrd_hangs PULSE: whether it has been that since the last look, though nobody is being promoted, and the primary that it looks at
+# is the only node that does not answer: it will not notice. With ALONE=allow a promotion cannot be seen.
 repmgrd_hangs() {
     local silent
+    [[ -n $1 && -n $was_fed && ${ALONE:-} != allow ]] || return 1
     silent=$(printf '%s\n' "${reports[@]}" | sed -nE 's/=(silent|starting)(:.*)?$//p')
-    [[ -n $was_fed && $silent == "$(active_primary)" && $(pulse) == "$1" ]] && ! is_promotion_under_way
+    [[ -n $silent && $silent == "$(active_primary)" && $(pulse) == "$1" ]] && ! is_promotion_under_way
+}
+
+# renew_repmgrd: ends one that hung, if it still does; the entrypoint starts it again.
+renew_repmgrd() {
+    [[ $(pulse) != "$beat" ]] || pkill -KILL -xP $$ repmgrd || true
+    hung=''
 }
 
 # is_the_last: whether this is one of two that count, and nothing runs at the other one. repmgrd counts those as well that have left,
@@ -151,7 +158,7 @@ watch() {
     if is_witness; then watch_witness; fi
     # What hangs must not keep the rest from being looked at.
     local LOCAL_TIMEOUT=3
-    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' beat='' names strangers=''
+    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' beat='' hung='' names strangers=''
     while [[ -z $verdict ]]; do
         # Who is alone looks at once again: nothing that may have to be waited for comes between two looks then.
         if [[ -z $alone ]]; then
@@ -166,7 +173,7 @@ watch() {
         note_strangers
         # What it is is not asked by SQL: a fence must not depend on a free connection.
         if [[ ! -e $PGDATA/standby.signal ]]; then
-            no_primary_since='' stray_since='' was_fed=''
+            no_primary_since='' stray_since='' was_fed='' hung=''
             [[ $healing == off ]] || look_round_as_primary
         else
             majority_at='' alone=''
@@ -204,31 +211,32 @@ look_round_as_standby() {
     primary=$(newest_primary "${reports[@]}")
     if [[ -z $primary ]]; then
         stray_since=''
-        : "${no_primary_since:=$now}"
-        waited=$((now - no_primary_since))
+        : "${no_primary_since:=$began}"
+        waited=$((($(now_ms) - no_primary_since) / 1000))
         if ((waited < ELECTION_TIMEOUT)); then
-            # The first look without a primary only begins it.
-            if ((waited == 0)) || ! repmgrd_hangs "$beat"; then
+            if ! repmgrd_hangs "$beat"; then
                 beat=$(pulse)
                 return
             fi
-            log 'repmgrd waits for an answer that does not come'
-            waited=$ELECTION_TIMEOUT
+            hung=yes
         fi
-        read -r action _ reason <<<"$(decide "$node_name" "$waited" "${reports[@]}")"
-        if [[ $action == hold && -n $was_fed ]] && ((now - no_primary_since >= ELECTION_TIMEOUT)) && is_the_last; then
+        # Who hangs has not begun an election, and nobody else is silent: there is nothing to wait for.
+        read -r action _ reason <<<"$(decide "$node_name" $((waited > ELECTION_TIMEOUT ? waited : ELECTION_TIMEOUT)) "${reports[@]}")"
+        if [[ $action == hold && -n $was_fed ]] && ((waited >= ELECTION_TIMEOUT)) && is_the_last; then
             action=lead reason="it followed the only other node that counts until that ended"
         fi
         # Who has paused repmgrd by hand wants no failover, from whomever.
         if [[ $action == lead && $(local_psql -d repmgr -c 'SELECT repmgr.repmgrd_is_paused()') == f ]]; then
-            log "no primary for $((now - no_primary_since)) s; promoting this node: $reason"
-            if lead; then renew_repmgrd; fi
+            log "no primary for $waited s${hung:+, and repmgrd waits for an answer that does not come}; promoting this node: $reason"
+            if lead && [[ -n $hung ]]; then renew_repmgrd; fi
         fi
         return
     fi
     no_primary_since=''
     if is_fed_by "${primary% *}" "${primary#* }"; then
         stray_since='' told='' was_fed=yes
+        [[ -z $hung ]] || renew_repmgrd
+        beat=''
         [[ ! -e $LEFT ]] || catch_up "${primary% *}"
         return
     fi
@@ -243,13 +251,8 @@ look_round_as_standby() {
         verdict=anew
     elif [[ -z $told ]] && ((now - stray_since >= FOLLOW_TIMEOUT)); then
         told=yes
-        if turn_to "${primary% *}"; then renew_repmgrd; fi
+        turn_to "${primary% *}" || true
     fi
-}
-
-# What repmgrd should have done had to be done here: it may wait for an answer that never comes. The entrypoint starts it again.
-renew_repmgrd() {
-    pkill -KILL -x repmgrd || true
 }
 
 # A frozen primary knows nothing of it: when it thaws, it goes on in the middle of a statement, though another one may

@@ -79,6 +79,8 @@ agrees() {
 @test "a primary that is only not heard is given the time to stop" {
     seconds_ago=4 objects 'may not have stopped yet' n1=silent n2=standby:1:0/9 n3=standby:1:0/9:-
     seconds_ago=5 agrees n1=silent n2=standby:1:0/9 n3=standby:1:0/9:-
+    no_primary_since=$(($(now_ms) - 4000)) seconds_ago=60 objects 'was there 4 s ago' n1=silent n2=standby:1:0/9 n3=standby:1:0/9:-
+    no_primary_since=$(($(now_ms) - 5000)) seconds_ago=60 agrees n1=silent n2=standby:1:0/9 n3=standby:1:0/9:-
     local since
     since=$(now_ms)
     seconds_ago=-1 objects 'was there 0 s ago' n1=silent n2=standby:1:0/9 n3=standby:1:0/9:-

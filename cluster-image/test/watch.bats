@@ -74,6 +74,10 @@ steps_down() {
     is_promotion_under_way() { false; }
     reports=(n1=silent n2=standby:1:0/9 n3=standby:1:0/9) beats=7
     repmgrd_hangs 7
+    ! ALONE=allow repmgrd_hangs 7 || return 1
+    beats=''
+    ! repmgrd_hangs '' || return 1
+    beats=7
     ! repmgrd_hangs 6 || return 1
     reports=(n1=silent n2=standby:1:0/9 n3=silent)
     ! repmgrd_hangs 7 || return 1

@@ -95,6 +95,23 @@ class RestartIT {
     assertEquals(0, audit.missingCount(), "acknowledged rows are missing: " + audit);
   }
 
+  /**
+   * PostgreSQL refuses to start beside one that is empty, as beside one whose process id somebody
+   * else has: ids begin anew with each start of a container.
+   */
+  @Test
+  void lockFilesOfBeforeAreNoObstacle() {
+    shared.awaitHealthy(HEALTH_TIMEOUT);
+    RepmgrNode node = shared.standbys().get(0);
+    for (String file :
+        List.of("/var/lib/postgresql/data/postmaster.pid", "/run/postgresql/.s.PGSQL.5432.lock")) {
+      node.exec("truncate", "--no-create", "--size=0", file).orThrow();
+    }
+    node.kill();
+    node.start();
+    shared.awaitHealthy(HEALTH_TIMEOUT);
+  }
+
   /** Only the old primary has the last rows, and it takes its time to read what it wrote. */
   @Test
   void whoIsInALongRecoveryIsWaitedFor() throws SQLException {
