@@ -88,11 +88,11 @@ class LeaveIT {
 
   private static Application stopped(boolean tested) throws SQLException {
     if (tested) {
-      System.setProperty(BYPASS, "0");
+      System.setProperty(BYPASS, "-1");
     }
     try {
       return new Application(
-          PoolKind.DATA_SOURCE, shared.directJdbcUrl(), "stopped, tested: " + tested);
+          PoolKind.DATA_SOURCE, shared.directJdbcUrl(), "stopped " + System.nanoTime());
     } finally {
       System.clearProperty(BYPASS);
     }
