@@ -855,7 +855,7 @@ stop_children() {
     end_watch
     end_repmgrd
     if [[ -n $postgres_pid ]]; then
-        remember_members || true
+        LOCAL_TIMEOUT=3 remember_members || true
         leave
     fi
     if [[ -n $http_pid ]]; then

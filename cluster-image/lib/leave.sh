@@ -81,27 +81,27 @@ successor() {
         ORDER BY reply_time > now() - interval '2 s' DESC, flush_lsn DESC, priority DESC, node_id LIMIT 1"
 }
 
-# drain: no session begins any more (a smart shutdown), and each ends between two of its transactions, so that no statement is cut
-# off if all are short. One whose last statement was empty has just been tested, as pools with pgJDBC do when they lend it: it is left
-# for what follows.
+# drain: no login is accepted any more (a smart shutdown), and each session ends between two of its transactions, so that no statement
+# is cut off if all are short. One whose last statement was empty has just been tested, as pools with pgJDBC do when they lend it: it is
+# left for what follows. What has been under way for longer than all this may last is not waited for.
 drain() {
     LOCAL_TIMEOUT=$((DRAIN + 2)) local_psql >/dev/null 2>&1 <<END || true
 \\! kill -TERM $postgres_pid
 DO \$\$
 DECLARE
-    client int;
+    client record;
     clients int;
     began timestamptz := clock_timestamp();
 BEGIN
     LOOP
         clients := 0;
-        FOR client IN SELECT pid FROM pg_stat_activity
+        FOR client IN SELECT pid, coalesce(xact_start, state_change) > began - interval '$DRAIN s' AS is_brief FROM pg_stat_activity
             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND usename <> 'repmgr'
         LOOP
-            clients := clients + 1;
+            clients := clients + coalesce(client.is_brief, false)::int;
             -- Looked at anew: less time passes until it is ended than a test takes.
             PERFORM pg_stat_clear_snapshot();
-            PERFORM pg_terminate_backend(pid) FROM pg_stat_get_activity(client)
+            PERFORM pg_terminate_backend(pid) FROM pg_stat_get_activity(client.pid)
                 WHERE state = 'idle' AND (query <> '' OR clock_timestamp() - state_change > interval '100 ms');
         END LOOP;
         EXIT WHEN clients = 0 OR clock_timestamp() - began > interval '$DRAIN s';
@@ -126,9 +126,13 @@ stop_sending() {
 }
 
 # has_everything HOST: whether it has received the last record that PostgreSQL wrote here before it ended.
+#
+# After a crash it has not written one.
 has_everything() {
-    local last
-    last=$(pg_controldata -D "$PGDATA" | sed -n 's/^Latest checkpoint location: *//p')
+    local control last
+    control=$(pg_controldata -D "$PGDATA")
+    grep -q '^Database cluster state: *shut down$' <<<"$control" || return 1
+    last=$(sed -n 's/^Latest checkpoint location: *//p' <<<"$control")
     [[ $(at "$1" -c "SELECT pg_last_wal_receive_lsn() > '$last'" 2>/dev/null) == t ]]
 }
 
@@ -159,7 +163,6 @@ hand_over() {
     fi
     # shellcheck disable=SC2086 # names have no blanks in them
     at_all pause_repmgrd $others || log 'not every repmgrd could be paused'
-    end_repmgrd
     drain
     stop_sending
     if has_everything "$to" && take_over "$to"; then

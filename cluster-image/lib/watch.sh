@@ -107,10 +107,10 @@ repmgrd_hangs() {
     [[ -n $silent && $silent == "$(active_primary)" && $(pulse) == "$1" ]] && ! is_promotion_under_way
 }
 
-# renew_repmgrd: ends one that hung, if it still does; the entrypoint starts it again.
+# renew_repmgrd: ends one that has done nothing since beat; the entrypoint starts it again.
 renew_repmgrd() {
-    [[ $(pulse) != "$beat" ]] || pkill -KILL -xP $$ repmgrd || true
-    hung=''
+    [[ -z $beat || $(pulse) != "$beat" ]] || pkill -KILL -xP $$ repmgrd || true
+    beat='' hung=''
 }
 
 # is_the_last: whether this is one of two that count, and nothing runs at the other one. repmgrd counts those as well that have left,
@@ -228,15 +228,15 @@ look_round_as_standby() {
         # Who has paused repmgrd by hand wants no failover, from whomever.
         if [[ $action == lead && $(local_psql -d repmgr -c 'SELECT repmgr.repmgrd_is_paused()') == f ]]; then
             log "no primary for $waited s${hung:+, and repmgrd waits for an answer that does not come}; promoting this node: $reason"
-            if lead && [[ -n $hung ]]; then renew_repmgrd; fi
+            if lead; then renew_repmgrd; fi
         fi
         return
     fi
     no_primary_since=''
     if is_fed_by "${primary% *}" "${primary#* }"; then
         stray_since='' told='' was_fed=yes
-        [[ -z $hung ]] || renew_repmgrd
-        beat=''
+        # One that has not moved since there was no primary may be busy with following it: not at the second look any more.
+        if [[ -n $hung ]]; then renew_repmgrd; elif [[ -n $beat ]]; then hung=yes; fi
         [[ ! -e $LEFT ]] || catch_up "${primary% *}"
         return
     fi
