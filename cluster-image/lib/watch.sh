@@ -10,6 +10,7 @@ ELECTION_TIMEOUT=10     # seconds without a primary after which repmgrd's electi
                         # when the primary is silent (the table in README.md), and no less than GRACE
 FOLLOW_TIMEOUT=2        # seconds in which a standby of a primary that is there must get WAL from it, or is told to follow
 STRAY_TIMEOUT=5         # seconds after which it takes its place anew
+UNNOTED_TIMEOUT=5       # seconds after which a standby that gets WAL has the table say from whom
 
 # judge SELF ALONE_FOR NODE=STATE[:TIMELINE[:LSN]]...
 #
@@ -113,6 +114,18 @@ renew_repmgrd() {
     beat='' hung=''
 }
 
+# keep_noted PRIMARY: repmgrd follows when it is told to, and may have been looking elsewhere then; the table has the old upstream
+# until it follows again, and repmgrd goes on to look at that. Before it starts, the node is registered anew.
+keep_noted() {
+    if [[ $(local_psql -d repmgr -c "SELECT upstream_node_id FROM repmgr.nodes WHERE node_id = $node_id") == "$(id_of "$1")" ]]; then
+        unnoted_since=''
+    elif ((now - ${unnoted_since:=$now} >= UNNOTED_TIMEOUT)); then
+        unnoted_since=''
+        log "the table does not have that this node follows $1; starting repmgrd anew"
+        pkill -KILL -xP $$ repmgrd || true
+    fi
+}
+
 # is_the_last: whether this is one of two that count, and nothing runs at the other one. repmgrd counts those as well that have left,
 # and has no majority then.
 #
@@ -158,7 +171,7 @@ watch() {
     if is_witness; then watch_witness; fi
     # What hangs must not keep the rest from being looked at.
     local LOCAL_TIMEOUT=3
-    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' beat='' hung='' names strangers=''
+    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' beat='' hung='' unnoted_since='' names strangers=''
     while [[ -z $verdict ]]; do
         # Who is alone looks at once again: nothing that may have to be waited for comes between two looks then.
         if [[ -z $alone ]]; then
@@ -210,7 +223,7 @@ look_round_as_standby() {
     local primary now=$SECONDS waited action reason
     primary=$(newest_primary "${reports[@]}")
     if [[ -z $primary ]]; then
-        stray_since=''
+        stray_since='' unnoted_since=''
         : "${no_primary_since:=$began}"
         waited=$((($(now_ms) - no_primary_since) / 1000))
         if ((waited < ELECTION_TIMEOUT)); then
@@ -237,6 +250,7 @@ look_round_as_standby() {
         stray_since='' told='' was_fed=yes
         # One that has not moved since there was no primary may be busy with following it: not at the second look any more.
         if [[ -n $hung ]]; then renew_repmgrd; elif [[ -n $beat ]]; then hung=yes; fi
+        keep_noted "${primary% *}"
         [[ ! -e $LEFT ]] || catch_up "${primary% *}"
         return
     fi

@@ -26,6 +26,7 @@ class BoundsIT {
   private static final Duration HEALTH_TIMEOUT = Duration.ofSeconds(90);
 
   private static final Duration FENCE = Duration.ofSeconds(8);
+  private static final Duration REGISTERED_AGAIN = Duration.ofSeconds(30);
   private static final Duration REPMGRD_BACK = Duration.ofSeconds(10);
 
   @RegisterExtension static final Clusters CLUSTERS = new Clusters();
@@ -130,6 +131,21 @@ class BoundsIT {
     }
     assertFalse(shared.isHealthy(), "nobody misses them: no test");
     shared.awaitHealthy(REPMGRD_BACK);
+  }
+
+  /** As after a notice of repmgrd's that its addressee has missed. */
+  @Test
+  void aTableThatIsBehindIsPutRight() throws SQLException {
+    RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
+    try (Connection connection = primary.connect("repmgr");
+        Statement statement = connection.createStatement()) {
+      statement.execute(
+          "UPDATE repmgr.nodes SET upstream_node_id ="
+              + " (SELECT min(node_id) FROM repmgr.nodes n WHERE type = 'standby')"
+              + " WHERE node_id = (SELECT max(node_id) FROM repmgr.nodes WHERE type = 'standby')");
+    }
+    assertFalse(shared.isHealthy(), "nobody sees it: no test");
+    shared.awaitHealthy(REGISTERED_AGAIN);
   }
 
   private static Duration since(long nanoTime) {
