@@ -117,7 +117,8 @@ renew_repmgrd() {
 # keep_noted PRIMARY: repmgrd follows when it is told to, and may have been looking elsewhere then; the table has the old upstream
 # until it follows again, and repmgrd goes on to look at that. Before it starts, the node is registered anew.
 keep_noted() {
-    if [[ $(local_psql -d repmgr -c "SELECT upstream_node_id FROM repmgr.nodes WHERE node_id = $node_id") == "$(id_of "$1")" ]]; then
+    # Who has no row has been unregistered by somebody.
+    if [[ $(local_psql -d repmgr -c "SELECT upstream_node_id IS DISTINCT FROM $(id_of "$1") FROM repmgr.nodes WHERE node_id = $node_id") != t ]]; then
         unnoted_since=''
     elif ((now - ${unnoted_since:=$now} >= UNNOTED_TIMEOUT)); then
         unnoted_since=''
