@@ -29,6 +29,7 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -75,8 +76,8 @@ public final class FakeServer implements AutoCloseable {
     WRONG_TYPES,
     /** Sends rows in which every value is NULL. */
     NULLS,
-    /** Sends rows in which the last value is NULL. */
-    NULL_AT_THE_END,
+    /** Sends rows in which the fifth value is NULL. */
+    NULL_UPSTREAM,
     /** Sends no rows. */
     NO_ROWS
   }
@@ -90,6 +91,9 @@ public final class FakeServer implements AutoCloseable {
     /** Its side was reset: a read failed. */
     RESET
   }
+
+  /** What a row has for SQL's NULL. */
+  public static final String NULL = "NULL";
 
   /** A row of {@code repmgr.nodes}. */
   public record Row(
@@ -732,24 +736,19 @@ public final class FakeServer implements AutoCloseable {
       }
       State now = state;
       if (sql.contains("pg_control_recovery")) {
-        return Result.row(
-            now.inRecovery,
-            now.timeline,
-            now.systemIdentifier,
-            now.nodeId,
-            sql.contains("get_upstream_node_id") ? now.upstreamId : 0);
+        List<Object> who =
+            List.of(
+                now.inRecovery,
+                now.timeline,
+                now.systemIdentifier,
+                now.nodeId,
+                sql.contains("get_upstream_node_id") ? now.upstreamId : 0);
+        return sql.contains("left join repmgr.nodes")
+            ? Result.rows(withTable(who, now.table), 11)
+            : Result.rows(List.of(who), 5);
       }
       if (sql.contains("pg_stat_get_activity")) {
         return Result.row(probes);
-      }
-      if (sql.contains("repmgr.nodes")) {
-        List<List<Object>> rows = new ArrayList<>();
-        now.table.forEach(
-            row ->
-                rows.add(
-                    List.of(
-                        row.nodeId, row.name, row.type, row.active, row.upstreamId, row.conninfo)));
-        return Result.rows(rows, 6);
       }
       if (sql.contains("pg_control_system")) {
         FakeServer other = behind;
@@ -790,6 +789,17 @@ public final class FakeServer implements AutoCloseable {
           throw new Refusal("42601", "this server knows no such statement: " + statement);
         }
       }
+    }
+
+    private static List<List<Object>> withTable(List<Object> who, List<Row> table) {
+      List<List<Object>> rows = new ArrayList<>();
+      for (Row row : table) {
+        rows.add(List.of(row.nodeId, row.name, row.type, row.active, row.upstreamId, row.conninfo));
+      }
+      if (rows.isEmpty()) {
+        rows.add(List.of(NULL, NULL, NULL, NULL, 0, NULL));
+      }
+      return rows.stream().map(row -> Stream.concat(who.stream(), row.stream()).toList()).toList();
     }
 
     private void describe(Result result) {
@@ -856,8 +866,9 @@ public final class FakeServer implements AutoCloseable {
           m -> {
             m.writeShort(row.size());
             for (int i = 0; i < row.size(); i++) {
-              boolean last = i == row.size() - 1;
-              if (mode == Mode.NULLS || (mode == Mode.NULL_AT_THE_END && last)) {
+              if (mode == Mode.NULLS
+                  || (mode == Mode.NULL_UPSTREAM && i == 4)
+                  || row.get(i).equals(NULL)) {
                 m.writeInt(-1);
                 continue;
               }

@@ -2,6 +2,7 @@ package io.github.repmgrjdbc.cost;
 
 import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
+import io.github.repmgrjdbc.ClusterView.State;
 import io.github.repmgrjdbc.RepmgrDataSource;
 import io.github.repmgrjdbc.testing.PromotionWatch;
 import io.github.repmgrjdbc.testing.PromotionWatch.Promotion;
@@ -172,17 +173,22 @@ public final class Load {
       for (int i = 0; i < clients; i++) {
         int client = i;
         RepmgrDataSource source = new RepmgrDataSource();
-        source.setUrl(cluster.directJdbcUrl() + "&ApplicationName=crowd-" + i);
+        // Not each second while all is well: two cores have to do for the crowd and the servers.
+        source.setUrl(cluster.directJdbcUrl() + "&steadyInterval=3s&ApplicationName=crowd-" + i);
         source.addListener(
             (before, after) -> {
               if (after.available() && !before.available()) {
                 seen.set(client, System.nanoTime());
               }
             });
-        source.view();
         sources.add(source);
-        // Not all in one moment: it is no test of logins.
-        park(Duration.ofMillis(20));
+        // One after the other: it is no test of logins.
+        Awaitility.await("client " + i)
+            .pollInSameThread()
+            .pollDelay(Duration.ZERO)
+            .pollInterval(Duration.ofMillis(5))
+            .atMost(TIMEOUT)
+            .until(() -> sees(source, cluster.nodes().size()));
       }
       // The number of probes is asked for with every tenth look at the table.
       park(Duration.ofSeconds(25));
@@ -212,6 +218,10 @@ public final class Load {
     }
     old.start();
     cluster.awaitHealthy(TIMEOUT);
+  }
+
+  private static boolean sees(RepmgrDataSource source, int nodes) throws SQLException {
+    return source.view().nodes().stream().filter(node -> node.state() == State.UP).count() == nodes;
   }
 
   private static long count(AtomicLongArray seen, long since) {

@@ -43,10 +43,12 @@ final class NodeSession {
 
   private static final String UNDEFINED_FUNCTION = "42883";
 
-  private static final String NODE_TABLE =
+  /** The same with each row of the table: both in one round trip. */
+  private static final String WITH_TABLE =
       """
-      select node_id, node_name, type, active, coalesce(upstream_node_id, 0), conninfo
-        from repmgr.nodes order by node_id""";
+      select me.*, node.node_id, node_name, type, active, coalesce(upstream_node_id, 0), conninfo
+        from (%s) as me left join repmgr.nodes as node on true
+       order by node.node_id""";
 
   /**
    * How many probes are connected. Everybody may see others' application names (PostgreSQL's
@@ -58,6 +60,9 @@ final class NodeSession {
           + "'";
 
   private static final int TABLES_PER_COUNT = 10;
+
+  /** The more there are, the more each count costs, and the more of them count: so the rarer. */
+  private static final int PROBES_PER_TABLE = 20;
 
   /** Asks the catalogs, which everybody may read, so that no message has to be understood. */
   private static final String MISSING_RIGHTS =
@@ -91,9 +96,9 @@ final class NodeSession {
 
   private final Dial dial;
   private final Connection connection;
-  private PreparedStatement question;
+  private String question = WHO_ARE_YOU.formatted(UPSTREAM);
   private List<Member> copy = List.of();
-  private int tablesRead;
+  private int tablesUntilCount;
   private int probes;
 
   /**
@@ -105,7 +110,6 @@ final class NodeSession {
   NodeSession(Dial dial, String database, Map<String, String> parameters) throws SQLException {
     this.dial = dial;
     connection = dial.open(database, parameters);
-    question = connection.prepareStatement(WHO_ARE_YOU.formatted(UPSTREAM));
   }
 
   Dial dial() {
@@ -118,31 +122,31 @@ final class NodeSession {
    * @param readTable whether to read the node table too, or to repeat what it was last time
    */
   Answer ask(boolean readTable) throws SQLException {
-    if (readTable) {
-      copy = readTable();
-    }
-    Answer answer = answer();
-    if (readTable && tablesRead++ % TABLES_PER_COUNT == 0) {
+    Answer answer = answer(readTable);
+    if (readTable && --tablesUntilCount < 0) {
       probes = countProbes();
+      tablesUntilCount = Math.max(TABLES_PER_COUNT, probes / PROBES_PER_TABLE) - 1;
       return answer.withProbes(probes);
     }
     return answer;
   }
 
-  private Answer answer() throws SQLException {
+  private Answer answer(boolean readTable) throws SQLException {
     try {
-      return whoAreYou();
+      return whoAreYou(readTable);
     } catch (SQLException e) {
       if (!UNDEFINED_FUNCTION.equals(e.getSQLState())) {
         throw e;
       }
-      question = connection.prepareStatement(WHO_ARE_YOU.formatted(UNKNOWN_UPSTREAM));
-      return whoAreYou();
+      question = WHO_ARE_YOU.formatted(UNKNOWN_UPSTREAM);
+      return whoAreYou(readTable);
     }
   }
 
-  private Answer whoAreYou() throws SQLException {
-    try (ResultSet row = question.executeQuery()) {
+  private Answer whoAreYou(boolean readTable) throws SQLException {
+    String sql = readTable ? WITH_TABLE.formatted(question) : question;
+    try (PreparedStatement statement = connection.prepareStatement(sql);
+        ResultSet row = statement.executeQuery()) {
       if (!row.next()) {
         throw new SQLException("the answer is empty", "08P01");
       }
@@ -151,12 +155,20 @@ final class NodeSession {
           throw new SQLException("the answer has a NULL in it", "08P01");
         }
       }
+      int nodeId = Math.max(row.getInt(4), 0);
+      boolean inRecovery = row.getBoolean(1);
+      int timeline = row.getInt(2);
+      long systemIdentifier = row.getLong(3);
+      int upstreamId = Math.max(row.getInt(5), 0);
+      if (readTable) {
+        copy = members(row);
+      }
       return new Answer(
-          Math.max(row.getInt(4), 0),
-          row.getBoolean(1),
-          row.getInt(2),
-          row.getLong(3),
-          Math.max(row.getInt(5), 0),
+          nodeId,
+          inRecovery,
+          timeline,
+          systemIdentifier,
+          upstreamId,
           copy,
           dial.connectedTo(),
           probes);
@@ -165,23 +177,17 @@ final class NodeSession {
     }
   }
 
-  private List<Member> readTable() throws SQLException {
+  /** From this row on; of an empty table there is one without a member. */
+  private static List<Member> members(ResultSet row) throws SQLException {
     List<Member> members = new ArrayList<>();
-    try (PreparedStatement statement = connection.prepareStatement(NODE_TABLE);
-        ResultSet row = statement.executeQuery()) {
-      while (row.next()) {
+    do {
+      int id = row.getInt(6);
+      if (!row.wasNull()) {
         members.add(
             new Member(
-                row.getInt(1),
-                text(row, 2),
-                text(row, 3),
-                row.getBoolean(4),
-                row.getInt(5),
-                text(row, 6)));
+                id, text(row, 7), text(row, 8), row.getBoolean(9), row.getInt(10), text(row, 11)));
       }
-    } catch (RuntimeException e) {
-      throw nonsense(e);
-    }
+    } while (row.next());
     return members;
   }
 

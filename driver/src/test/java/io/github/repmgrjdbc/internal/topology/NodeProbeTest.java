@@ -106,6 +106,17 @@ class NodeProbeTest {
   }
 
   @Test
+  void countsProbesTheMoreSeldomTheMoreThereAre() {
+    server.probes(300);
+    assertEquals(300, answer(probe.ask(1, true)).probes());
+    server.probes(50);
+    for (int question = 2; question <= 15; question++) {
+      assertEquals(300, answer(probe.ask(question, true)).probes());
+    }
+    assertEquals(50, answer(probe.ask(16, true)).probes());
+  }
+
+  @Test
   void whoMayNotCountProbesLearnsEverythingElse() {
     server.primary(6).failQueriesOf("pg_stat_get_activity", "42501");
     assertEquals(new Answer(1, false, 6, 42, 0, List.of(), peer(), 0), answer(probe.ask(1, true)));
@@ -163,13 +174,10 @@ class NodeProbeTest {
   /** Not in repmgr's, but in some other table of that name. */
   @Test
   void aNullInANodeTableIsReadAsNothing() {
-    server.table(TABLE.subList(0, 1));
-    probe.ask(1, true);
-    server.mode(Mode.NULLS);
-    // Of the two questions, the one for the table is the first.
-    Wire.afterRead = () -> server.mode(Mode.NORMAL);
+    server.table(List.of(new Row(3, FakeServer.NULL, "primary", true, 0, FakeServer.NULL)));
 
-    assertEquals(List.of(new Member(0, "", "", false, 0, "")), answer(probe.ask(2, true)).copy());
+    assertEquals(
+        List.of(new Member(3, "", "primary", true, 0, "")), answer(probe.ask(1, true)).copy());
   }
 
   @Test
@@ -278,23 +286,13 @@ class NodeProbeTest {
   @CsvSource({
     "NO_ROWS, the answer is empty",
     "NULLS, the answer has a NULL in it",
-    "NULL_AT_THE_END, the answer has a NULL in it",
+    "NULL_UPSTREAM, the answer has a NULL in it",
     "NEGATIVE_LENGTH, the answer makes no sense: java.lang.NegativeArraySizeException: -7"
   })
   void anAnswerThatIsNoneIsSaidToBeThat(Mode mode, String message) {
     server.mode(mode);
 
     assertEquals(new Failure("08P01", message, false), failure(probe.ask(1, true)));
-  }
-
-  @Test
-  void aNodeTableThatMakesNoSenseIsSaidToBeThat() {
-    server.table(TABLE).failQueriesOf("pg_control_recovery", "57P01").mode(Mode.NEGATIVE_LENGTH);
-
-    assertEquals(
-        new Failure(
-            "08P01", "the answer makes no sense: java.lang.NegativeArraySizeException: -7", false),
-        failure(probe.ask(1, true)));
   }
 
   // ---- with what cures it --------------------------------------------------------------------
