@@ -20,6 +20,7 @@ LEFT=$STATE_DIR/left                      # exists from when this node takes its
 PAUSED_UNTIL=$STATE_DIR/paused-until      # exists while another node that hands over has paused the repmgrd here; says until when
 MEMBERS=$STATE_DIR/members                # what the node table said last
 POLL=0.1
+NAME_IS_TAKEN=99                          # the exit status of what would be repmgrd, if another node answers to the name of this one
 
 postgres_pid=
 repmgrd_pid=
@@ -261,9 +262,9 @@ split_names() {
 own_directories() {
     install -d -o postgres -g postgres -m 0700 "$STATE_DIR"
     install -d -o postgres -g postgres -m 2775 /var/run/postgresql
-    if [[ -e $PGDATA && $(stat -c %U "$PGDATA") != postgres ]]; then
-        log "making $PGDATA the property of postgres"
-        chown -R postgres:postgres "$PGDATA"
+    if [[ -n $(find "$STATE_DIR" -maxdepth 1 ! -user postgres -print -quit) ]]; then
+        log "making all of $STATE_DIR the property of postgres"
+        chown -R postgres:postgres "$STATE_DIR"
     fi
 }
 
@@ -375,7 +376,11 @@ derive_node_name() {
 check_name_is_free() {
     local status=0
     pg_isready -q -h "$node_name" -t 1 || status=$?
-    ((status > 1)) || die "another node is called $node_name: PostgreSQL answers there. Each node needs a name of its own (NODE_NAME)"
+    ((status > 1)) || name_is_taken
+}
+
+name_is_taken() {
+    die "another node is called $node_name: PostgreSQL answers there. Each node needs a name of its own (NODE_NAME)"
 }
 
 # remembered SETTING: from the repmgr.conf of an earlier start, empty when there is none.
@@ -739,6 +744,18 @@ ensure_registered() {
     fi
 }
 
+# check_own_name: of two that start at the same moment, each has found the name free. But repmgr and repmgrd know a node by its name
+# alone: those of the one that the name does not lead to would register the other one, and watch over it.
+check_own_name() {
+    local sql='SELECT extract(epoch FROM pg_postmaster_start_time())' here there
+    here=$(LOCAL_TIMEOUT=3 local_psql -c "$sql")
+    if ! there=$(timeout 3 psql -XAtqw "$(conninfo "$node_name")" -c "$sql" 2>&1); then
+        log "this node does not reach itself by its name: ${there%%$'\n'*}"
+        exit 1
+    fi
+    [[ $here == "$there" ]] || exit "$NAME_IS_TAKEN"
+}
+
 # start_repmgrd DELAY
 start_repmgrd() {
     launch repmgrd become_repmgrd "$1"
@@ -748,6 +765,7 @@ start_repmgrd() {
 
 become_repmgrd() {
     sleep "$1"
+    check_own_name
     ensure_registered || exit 1
     log "node $node_id is registered, starting repmgrd"
     exec repmgrd -f "$REPMGR_CONF" --no-pid-file --daemonize=false
@@ -786,6 +804,12 @@ supervise() {
                 die "PostgreSQL has ended by itself (status $status); the container ends with it"
                 ;;
             "$repmgrd_pid")
+                if ((status == NAME_IS_TAKEN)); then
+                    # Without leave: it would be that of the other one.
+                    end_watch
+                    stop_postgres
+                    name_is_taken
+                fi
                 delay=$(next_delay "$delay" $((SECONDS - repmgrd_since - delay)))
                 log "repmgrd has ended or did not start (status $status), starting it again in $delay s"
                 start_repmgrd "$delay"
@@ -884,6 +908,8 @@ _main() {
 
     exec 2>&1
     trap 'log_as ERROR "failed at line $LINENO: $BASH_COMMAND"' ERR
+    # Relative to it is found what a node must remember of itself, by other nodes, too.
+    [[ $PGDATA == /var/lib/postgresql/data ]] || die "PGDATA is '$PGDATA'; it has to be /var/lib/postgresql/data, on the volume /var/lib/postgresql"
     read_settings "$@"
     demand_proof
     if [[ $EUID == 0 ]]; then

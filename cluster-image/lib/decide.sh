@@ -30,7 +30,7 @@ up_to_timeline() {
     echo "$count"
 }
 
-# decide SELF WAITED NODE=STATE[:TIMELINE[:LSN]]...
+# decide SELF WAITED NODE=STATE[:TIMELINE[:LSN[:SEEN]]]...
 #
 # WAITED is for how many seconds the same nodes have not answered. The nodes come in the order in which
 # they may lead (by priority, then by id), SELF among them; of nodes without data, the first one is to make the cluster.
@@ -58,6 +58,9 @@ up_to_timeline() {
 # A LSN is known, of this node and of others, once all WAL that is there has been replayed. A primary that has crashed does not
 # even answer before that: it is starting.
 #
+# SEEN is whom it follows; itself, if it waits and was the primary: of those that have as much, it leads on. Where nothing is lost and
+# nobody was promoted there is no failover.
+#
 # With SYNC_MODE=quorum nobody leads who might lack a commit: of N nodes with data that count, the primary and N/2 more have
 # each commit that was acknowledged (lib/synchronous.sh), so that of any N - N/2 one has it; and who has left is none of them.
 # Of two nodes either may go on: the other one cannot acknowledge anything.
@@ -69,7 +72,7 @@ up_to_timeline() {
 #   lead -         be the primary              hold -        serve reads, and ask again
 #   wait -         do not start, and ask again
 decide() {
-    local self=$1 waited=$2 first=${3%%=*} node name state timeline lsn
+    local self=$1 waited=$2 first=${3%%=*} node name state timeline lsn seen
     local own_state='' own_timeline=0 own_lsn=-1
     local primary='' primary_timeline=0 data_at='' witness='' silent='' foreign='' refusing=''
     local patience=$GRACE
@@ -78,10 +81,11 @@ decide() {
     shift 2
     for node; do
         name=${node%%=*}
-        IFS=: read -r state timeline lsn _ <<<"${node#*=}"
+        IFS=: read -r state timeline lsn seen <<<"${node#*=}"
         timeline=${timeline:-0} lsn=$(lsn_number "${lsn:-}")
         if [[ $name == "$self" ]]; then
             own_state=$state own_timeline=$timeline own_lsn=$lsn
+            [[ $state != primary ]] || seen=$self
         fi
         case $state in
             away) continue ;;
@@ -112,7 +116,8 @@ decide() {
                 up_to_date=$((up_to_date + 1))
                 if ((lsn < 0)); then
                     replaying+=" $name"
-                elif ((timeline > best_timeline || (timeline == best_timeline && lsn > best_lsn))); then
+                elif ((timeline > best_timeline || (timeline == best_timeline && lsn > best_lsn))) ||
+                    { ((timeline == best_timeline && lsn == best_lsn)) && [[ $seen == "$name" ]]; }; then
                     best=$name best_timeline=$timeline best_lsn=$lsn
                 fi
                 ;;
@@ -130,7 +135,7 @@ decide() {
             elif [[ -n $refusing ]]; then
                 echo "wait - there are data on$refusing, where this node is refused"
             elif [[ $own_state == broken ]]; then
-                echo "wait - the data here were being copied; no node to copy them from answers"
+                echo "wait - the data here are not whole, or of no use; no node to copy them from answers"
             elif [[ -n $witness ]]; then
                 echo "wait - of a cluster that there is, only$witness answers, which has no data"
             elif [[ -n $foreign ]]; then

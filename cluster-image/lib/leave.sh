@@ -154,7 +154,8 @@ hand_over() {
     to=$(successor) && [[ -n $to ]] || return 1
     successor_id=$(id_of "$to")
     others=$(awk -v self="$node_name" '$2 != self && $4 != "away" { print $2 }' "$MEMBERS")
-    streaming=$(local_psql -c 'SELECT application_name FROM pg_stat_replication' | grep -vxF "$to" || true)
+    streaming=$(local_psql -d repmgr -c 'SELECT node_name FROM pg_stat_replication JOIN repmgr.nodes ON node_name = application_name' |
+        grep -vxF "$to" || true)
     log "handing over to $to"
     # The end of PostgreSQL makes another one, which is short then.
     if ! local_psql -c CHECKPOINT; then

@@ -4,24 +4,26 @@
 
 ASK_TIMEOUT=1   # seconds for a node's answer, and for that by HTTP of one that refuses connections; all are asked at once
 
-# What a node answers: its state, its timeline, its LSN or '-', the node that it follows if its repmgrd has just seen it, or
-# '-', and the names of all registered nodes.
+# What a node answers: its state, its timeline, its LSN or '-', the node that it follows if its repmgrd has just seen it, '.' if it was
+# the primary of this timeline and waits, or '-', and the names of all registered nodes.
 #
 # Its timeline is the newest of which there is WAL: the control file lags until the next checkpoint. By what the
 # startup process of a standby waits for one can tell whether it has replayed all that is there; no LSN before that.
+NEWEST="(SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}\$')"
 ASK="
     SELECT (SELECT system_identifier FROM pg_control_system()),
            CASE WHEN current_setting('cluster_image.node_type', true) = 'witness' THEN 'witness'
                 WHEN NOT pg_is_in_recovery() THEN 'primary'
                 WHEN (pg_stat_file('../${LEFT##*/}', true)).size IS NULL THEN 'standby' ELSE 'left' END,
-           (SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}\$'),
+           $NEWEST,
            CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text
                 WHEN EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
                                 AND wait_event IN ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream'))
                 THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text
                 ELSE '-' END,
            coalesce((SELECT node_name FROM repmgr.nodes
-              WHERE node_id = repmgr.get_upstream_node_id() AND repmgr.get_upstream_last_seen() BETWEEN 0 AND 1), '-'),
+              WHERE node_id = repmgr.get_upstream_node_id() AND repmgr.get_upstream_last_seen() BETWEEN 0 AND 1),
+              CASE WHEN pg_read_file('../${WAS_PRIMARY##*/}', 0, 20, true) = $NEWEST || E'\\n' THEN '.' END, '-'),
            (SELECT string_agg(node_name, ' ' ORDER BY node_id) FROM repmgr.nodes)"
 
 # ask_node HOST: the answer, or '!' and why there is none; one line.
@@ -137,6 +139,8 @@ survey() {
     if ((${#members[@]} == 0)); then
         read -r -a members <<<"$(founders)"
     fi
+    # Whoever has a place to look for counts, also where its row is not there yet, or not any more.
+    [[ " ${members[*]} " == *" $node_name "* ]] || members+=("$node_name")
     read -r -a extra <<<"$primary_name $peers"
     own_system=$(system_identifier)
     reports=() down=() complaints=''
@@ -196,6 +200,7 @@ founders() {
 report() {
     local system state timeline lsn seen _
     read -r system state timeline lsn seen _ <<<"$2"
+    [[ $seen != . ]] || seen=$1
     if [[ $2 == '!'*FATAL:* && $(data_state) == empty ]]; then
         echo refusing
     elif [[ $2 == '!'* ]]; then

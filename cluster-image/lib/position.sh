@@ -73,7 +73,8 @@ own_report() {
     case $state in
         empty | broken) echo "$state" ;;
         *)
-            if [[ -n $postgres_pid ]]; then
+            # Nothing depends on how much a primary has: a fence must not wait for its answer.
+            if [[ -n $postgres_pid && -e $PGDATA/standby.signal ]]; then
                 lsn=$(local_psql -d repmgr -F ' ' -c "$ASK" 2>/dev/null | cut -d' ' -f4) || lsn=''
             fi
             [[ $state != standby || ! -e $LEFT ]] || state=left
@@ -103,7 +104,10 @@ set_upstream() {
 set_data_aside() {
     [[ -s $PGDATA/PG_VERSION ]] || return 0
     rm -rf "$STATE_DIR/set-aside"
-    mv "$PGDATA" "$STATE_DIR/set-aside"
+    if ! mv "$PGDATA" "$STATE_DIR/set-aside"; then
+        log "the data in $PGDATA cannot be moved away to make room for a copy: the volume has to be $STATE_DIR, which they are a part of"
+        return 1
+    fi
     log "the data that were here are kept in $STATE_DIR/set-aside, until the next time"
 }
 
@@ -182,7 +186,7 @@ rejoin() {
     # Its control file must know its timeline; and of ours, PostgreSQL in single-user mode must be able to end a
     # recovery that a crash has left to be done, which it refuses as a standby.
     timeout 60 psql -XAtqw "$(conninfo "$host")" -c CHECKPOINT >/dev/null || return 1
-    begin_data rewind
+    begin_data rewind || return 1
     rm -f "$PGDATA/standby.signal" "$PGDATA/postmaster.pid"
     if task pg_rewind --target-pgdata="$PGDATA" --source-server="$(conninfo "$host")" >&2; then
         set_upstream "$host" || return 1
@@ -196,16 +200,16 @@ rejoin() {
 clone() {
     [[ -z $postgres_pid ]] || stop_postgres
     case $(data_state) in
-        empty | broken) [[ ! -e $UNFINISHED || $(<"$UNFINISHED") == clone ]] || set_data_aside ;;
-        *) set_data_aside ;;
+        empty | broken) [[ ! -e $UNFINISHED || $(<"$UNFINISHED") == clone ]] || set_data_aside || return 1 ;;
+        *) set_data_aside || return 1 ;;
     esac
-    begin_data clone
+    begin_data clone || return 1
     rm -rf "$PGDATA"
     reserve_node_id "$1" && write_repmgr_conf || return 1
     log "cloning from $1 as node $node_id"
     task repmgr -f "$REPMGR_CONF" -d "$(conninfo "$1")" \
         --log-level=WARNING standby clone --fast-checkpoint >&2 || return 1
-    touch "$LEFT"
+    touch "$LEFT" || return 1
     finish_data
     start_postgres
 }

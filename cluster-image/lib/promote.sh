@@ -140,7 +140,7 @@ objection() {
 }
 
 # lack_of_promises: why this node might lack a commit, or nothing. Who has promised nothing does not count. Those who have get their WAL
-# from this node now: who has as much as this one has not more.
+# from this node now: who has as much as this one has not more, and need not lead because it was the primary.
 lack_of_promises() {
     local node promised ended answer own=''
     local -a agreed=()
@@ -149,7 +149,7 @@ lack_of_promises() {
         if [[ $node == *=standby:* && ($promised != *" ${node%%=*} "* || $ended == *" ${node%%=*} "*) ]]; then
             node=${node%%=*}=silent
         fi
-        if [[ ${node%%=*} == "$node_name" ]]; then own=$node; else agreed+=("$node"); fi
+        if [[ ${node%%=*} == "$node_name" ]]; then own=$node; else agreed+=("$(cut -d: -f1-3 <<<"$node")"); fi
     done
     answer=$(decide "$node_name" 0 "$own" "${agreed[@]}")
     [[ $answer == 'lead '* ]] || echo "${answer#* - }"

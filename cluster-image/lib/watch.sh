@@ -90,7 +90,8 @@ is_fed_by() {
 
 # is_promotion_under_way: whether somebody holds the lock for it here.
 is_promotion_under_way() {
-    [[ $(local_psql -d repmgr -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $PROMOTION_LOCK") == [1-9]* ]]
+    [[ $(local_psql -d repmgr -c "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+        WHERE locktype = 'advisory' AND objid = $PROMOTION_LOCK AND datname = current_database()") == [1-9]* ]]
 }
 
 # pulse: another one each second as long as repmgrd looks at its primary. But it has no time limit for the answer to a question, and
@@ -170,10 +171,10 @@ catch_up() {
 # Returns when the place has to be taken anew; says why in the log. With 1: PostgreSQL must end at once.
 watch() {
     if is_witness; then watch_witness; fi
-    # What hangs must not keep the rest from being looked at.
-    local LOCAL_TIMEOUT=3
-    local began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' beat='' hung='' unnoted_since='' names strangers=''
+    local LOCAL_TIMEOUT began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' beat='' hung='' unnoted_since='' names strangers=''
     while [[ -z $verdict ]]; do
+        # What hangs must not keep the rest from being looked at; of a primary, which may have to stop, even less.
+        if [[ -e $PGDATA/standby.signal ]]; then LOCAL_TIMEOUT=3; else LOCAL_TIMEOUT=1; fi
         # Who is alone looks at once again: nothing that may have to be waited for comes between two looks then.
         if [[ -z $alone ]]; then
             remember_members || true

@@ -43,7 +43,11 @@ take_witness_place() {
         survey
         read -r primary _ <<<"$(newest_primary "${reports[@]}")"
         if [[ -n $primary ]]; then
-            if make_witness "$primary"; then return; fi
+            if prepare_witness "$primary"; then
+                # Not in a condition: there a failing command would not end it.
+                initialise
+                return
+            fi
         elif [[ -z $waiting ]]; then
             waiting=yes
             log 'wait: no node answers as the primary of a cluster'
@@ -53,13 +57,12 @@ take_witness_place() {
     start_postgres
 }
 
-make_witness() {
+prepare_witness() {
     local system
     system=$(timeout 10 psql -XAtqw "$(conninfo "$1")" -c 'SELECT system_identifier FROM pg_control_system()') || return 1
     reserve_node_id "$1" || return 1
     log "becoming a witness of the cluster of $1, as node $node_id"
-    write_file "$WITNESS_OF" <<<"$system" || return 1
-    initialise
+    write_file "$WITNESS_OF" <<<"$system"
 }
 
 # ask_primary PRIMARY SQL

@@ -80,6 +80,13 @@ sees() {
     sees n2 n1=standby:1:0/FFFFFFFF n2=standby:1:1/0 n3=standby:1:0/9 -- lead
 }
 
+@test "of those that have as much, who was the primary leads on" {
+    sees n3 n1=standby:1:0/50:n3 n2=standby:1:0/50 n3=primary:1:0/50 -- lead
+    sees n1 n1=standby:1:0/50 n2=standby:1:0/50 n3=standby:1:0/50:n3 -- hold - 'n3 has the most'
+    sees n1 n1=standby:1:0/51 n2=standby:1:0/50 n3=standby:1:0/50:n3 -- lead
+    sees n1 n1=standby:2:0/50 n2=standby:1:0/50 n3=standby:1:0/50:n3 -- lead
+}
+
 @test "a majority waits a while for the others, which may have more" {
     sees n1@9 n1=standby:1:0/50 n2=standby:1:0/50 n3=silent -- hold - 'waiting 10 s for n3'
     sees n1@10 n1=standby:1:0/50 n2=standby:1:0/50 n3=silent -- lead
@@ -236,7 +243,7 @@ sees() {
 }
 
 @test "half a copy of a cluster is never the beginning of another" {
-    sees n1@99 n1=broken n2=empty -- wait - 'being copied'
+    sees n1@99 n1=broken n2=empty -- wait - 'not whole'
     sees n1@99 n1=broken -- wait
 }
 

@@ -377,6 +377,46 @@ own_report() { echo standby:1:0/9; }
 node_name=n2 primary_name= peers=
 see() { survey; echo "${reports[*]}"; }'
 
+# What makes room for a copy is kept, or there is no copy.
+test_setting_aside() {
+    local clone='reserve_node_id() { node_id=2; }; write_repmgr_conf() { :; }; task() { mkdir "$PGDATA"; echo copy >"$PGDATA/PG_VERSION"; }
+        start_postgres() { :; }; if clone n1; then echo cloned; else echo failed; fi'
+    state data
+    check_contains 'data are set aside' 'cloned' "$(entrypoint -- "$clone")"
+    check 'and kept' '17 copy' "$(cat "$WORK/state/set-aside/PG_VERSION" "$WORK/state/data/PG_VERSION" | xargs)"
+    state data
+    check_contains 'data that cannot be set aside' $'cannot be moved away to make room for a copy' "$(entrypoint -- "mv() { return 1; }; $clone")"
+    check 'stay where they are' '17 data' "$(cat "$WORK/state/data/PG_VERSION") $(ls "$WORK/state")"
+}
+
+# A primary, which may have to stop at any moment, is not asked by SQL what it is.
+test_own_report() {
+    state data
+    local ask='postgres_pid=1; own_timeline() { echo 3; }; local_psql() { echo "7 standby 3 0/9"; }; own_report'
+    check 'a primary' 'primary:3:' "$(entrypoint -- "node_name=n1; $ask")"
+    touch "$WORK/state/data/standby.signal"
+    check 'a standby' 'standby:3:0/9' "$(entrypoint -- "node_name=n1; $ask")"
+}
+
+test_witness_that_fails() {
+    state
+    check_contains 'a witness that cannot be made ends' '[exit 1]' "$(entrypoint NODE_TYPE=witness -- '
+        survey() { reports=(n1=primary:1:0/9); }; prepare_witness() { :; }; initialise() { false; echo made; }; sleep() { :; }
+        take_position; echo "went on"')"
+    check_lacks 'and does not go on' 'went on' "$(entrypoint NODE_TYPE=witness -- '
+        survey() { reports=(n1=primary:1:0/9); }; prepare_witness() { :; }; initialise() { false; echo made; }; sleep() { :; }
+        take_position; echo "went on"')"
+}
+
+# Two that start at the same moment both find the name free.
+test_own_name() {
+    state
+    local ask='node_name=n1; local_psql() { echo 1.5; }; timeout() { echo "$answer"; [[ $answer != psql:* ]]; }; check_own_name; echo fine'
+    check 'it answers' 'fine' "$(entrypoint answer=1.5 -- "$ask")"
+    check 'another one does' '[exit 99]' "$(entrypoint answer=2.5 -- "$ask")"
+    check_contains 'nobody does' 'does not reach itself by its name: psql: error' "$(entrypoint answer='psql: error: refused' -- "$ask")"
+}
+
 test_survey() {
     state
     check 'those named in the settings' 'n1=primary:1:0/10:- n2=standby:1:0/9 n3=silent' \
@@ -398,6 +438,9 @@ test_survey() {
     check 'and nobody who has no data takes it for a primary' 'n1=primary:1:0/10:- n2=empty unregistered=witness:1:0/30:-' \
         "$(entrypoint -- "$nodes; own_report() { echo empty; }; system_identifier() { :; }; rm \"\$MEMBERS\"
             peers='unregistered n1'; see")"
+    printf '1 n1 primary there\n' >"$WORK/state/members"
+    check 'this node counts, also if it is not in the table yet' 'n1=primary:1:0/10:- n2=standby:1:0/9' \
+        "$(entrypoint -- "$nodes; see")"
     printf '1 n1 primary there 0\n2 n2 standby there 0\n' >"$WORK/state/members"
     check 'a standby of priority 0 is barred, a primary is one' 'n1=primary:1:0/10:- n2=standby:1:0/9' \
         "$(entrypoint -- "$nodes; see")"
@@ -412,6 +455,7 @@ test_survey() {
 }
 
 test_answers() {
+    check 'who holds and was the primary is seen by itself' 'n1=standby:1:0/9:n1' "$(state; entrypoint -- 'node_name=n2; survey_of() { echo "n1=$(report n1 "7 standby 1 0/9 . n1 n2" 7)"; }; survey_of')"
     local sense='for answer in "${answers[@]}"; do if makes_sense "$answer"; then printf yes; else printf no; fi; done'
     check 'what nodes say' yesyesyesyes "$(entrypoint -- "answers=('7001 primary 1 0/A0 - n1 n2' '1 standby 2 - n1 n1 n2'
         '1 left 12 AB/1 n-1.x n1' '1 witness 1 0/30 - '); $sense")"

@@ -15,6 +15,9 @@ import java.sql.Statement;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
+import java.util.function.Consumer;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
@@ -38,6 +41,9 @@ class LeaveIT {
 
   /** repmgrd counts who has left, and elects nobody; 10 s later the node itself does. */
   private static final Duration LAST_ONE = Duration.ofSeconds(20);
+
+  /** A thread for each, however many cores there are. */
+  private static final Executor AT_ONCE = task -> new Thread(task, "at once").start();
 
   @RegisterExtension static final Clusters CLUSTERS = new Clusters();
 
@@ -116,10 +122,19 @@ class LeaveIT {
     shared.awaitHealthy(HEALTH_TIMEOUT);
   }
 
-  /** Who has paused repmgrd wants no failover, not by a stop either. */
+  /**
+   * Who has paused repmgrd wants no failover, not by a stop either. The primary is not the first in
+   * line here: of those that have as much, it leads on.
+   */
   @Test
-  void aPauseByHandIsRespected() {
+  void aPauseByHandIsRespected() throws SQLException {
     RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
+    if (ask(primary, "SELECT min(node_id) = repmgr.get_local_node_id() FROM repmgr.nodes")
+        .equals("t")) {
+      primary.stop();
+      primary.start();
+      primary = shared.awaitHealthy(HEALTH_TIMEOUT);
+    }
     int logged = primary.logs().length();
     primary.exec("repmgr", "-f", "/etc/repmgr.conf", "service", "pause").orThrow();
     primary.stop();
@@ -180,6 +195,37 @@ class LeaveIT {
     }
     left.start();
     assertEquals(primary, shared.awaitHealthy(HEALTH_TIMEOUT));
+  }
+
+  /** As when a host is shut down, or a whole composition is: nobody is left to hand over to. */
+  @Test
+  void allAreStoppedAtOnceAndComeBack() throws SQLException {
+    RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
+    RepmgrNode after;
+    Writers writers;
+    try (Application application =
+        new Application(PoolKind.DATA_SOURCE, shared.directJdbcUrl(), "at once")) {
+      writers = application.writers();
+      awaitRows(writers, primary);
+      atOnce(RepmgrNode::stop);
+      for (RepmgrNode node : shared.nodes()) {
+        assertEquals(0, node.exitCode(), node + " did not end by itself");
+      }
+      atOnce(RepmgrNode::start);
+      after = shared.awaitHealthy(HEALTH_TIMEOUT);
+      awaitRows(writers, after);
+    }
+    Writers.Audit audit = audit(writers, after);
+    System.out.printf("leave: all at once: %s%n", audit);
+    assertEquals(Map.of(), audit.missing());
+  }
+
+  private static void atOnce(Consumer<RepmgrNode> what) {
+    CompletableFuture.allOf(
+            shared.nodes().stream()
+                .map(node -> CompletableFuture.runAsync(() -> what.accept(node), AT_ONCE))
+                .toArray(CompletableFuture<?>[]::new))
+        .join();
   }
 
   /** Two of three have left: the last one goes on, and only it may begin again. */

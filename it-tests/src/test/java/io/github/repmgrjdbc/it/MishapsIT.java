@@ -202,6 +202,27 @@ class MishapsIT {
     }
   }
 
+  /** Nobody answers under the name when the second one begins. */
+  @Test
+  void twoNodesOfOneNameStartAtOnce() throws SQLException {
+    RepmgrCluster cluster = clusters.start();
+    RepmgrNode first = cluster.standbys().get(0);
+    try (Onlooker onlooker = new Onlooker(cluster)) {
+      first.kill();
+      RepmgrNode second = cluster.join(4, Map.of("NODE_NAME", first.name()));
+      await("it to find the name free")
+          .pollInterval(Duration.ofMillis(20))
+          .until(() -> second.logs().contains("cloning from"));
+      first.start();
+      await("it to notice, and to end")
+          .atMost(Duration.ofSeconds(60))
+          .until(() -> second.logs().contains("another node is called") && !second.isRunning());
+      cluster.remove(second);
+      onlooker.assertUnharmed(first);
+      cluster.awaitHealthy(HEALTH_TIMEOUT);
+    }
+  }
+
   // ------------------------------------------------------------------------------------- clocks
 
   /** Its own and its neighbours' idea of when something was differ by that. */
