@@ -262,10 +262,14 @@ split_names() {
 own_directories() {
     install -d -o postgres -g postgres -m 0700 "$STATE_DIR"
     install -d -o postgres -g postgres -m 2775 /var/run/postgresql
-    if [[ -n $(find "$STATE_DIR" -maxdepth 1 ! -user postgres -print -quit) ]]; then
-        log "making all of $STATE_DIR the property of postgres"
-        chown -R postgres:postgres "$STATE_DIR"
-    fi
+    local entry
+    while IFS= read -r entry; do
+        # What is mounted beside the data is somebody else's.
+        if [[ $entry == "$PGDATA" ]] || ! mountpoint -q "$entry"; then
+            log "making $entry the property of postgres"
+            chown -R postgres:postgres "$entry"
+        fi
+    done < <(find "$STATE_DIR" -mindepth 1 -maxdepth 1 ! -user postgres)
 }
 
 # Root may be the only one who can read them; PostgreSQL wants a key that is its own, and nobody else's. Each start takes them
@@ -806,6 +810,7 @@ supervise() {
             "$repmgrd_pid")
                 if ((status == NAME_IS_TAKEN)); then
                     # Without leave: it would be that of the other one.
+                    healing=off
                     end_watch
                     stop_postgres
                     name_is_taken

@@ -4,6 +4,7 @@
 
 GRACE=10        # seconds for which nodes that do not answer are waited for, where one could go on without them: those that start
                 # together are there by then. No more than ELECTION_TIMEOUT, which a failover has waited already
+LEADS_ON=60     # seconds for which an old primary goes before others that have as much
 RECOVERY=300    # the same for nodes that are in the middle of the recovery from a crash: they answer after it, if it ever ends
 
 # lsn_number LSN: '1/A0' as a number; -1 when it is not known.
@@ -59,7 +60,7 @@ up_to_timeline() {
 # even answer before that: it is starting.
 #
 # SEEN is whom it follows; itself, if it waits and was the primary: of those that have as much, it leads on. Where nothing is lost and
-# nobody was promoted there is no failover.
+# nobody was promoted there is no failover. But it may be unable to lead, and is not waited for longer than LEADS_ON.
 #
 # With SYNC_MODE=quorum nobody leads who might lack a commit: of N nodes with data that count, the primary and N/2 more have
 # each commit that was acknowledged (lib/synchronous.sh), so that of any N - N/2 one has it; and who has left is none of them.
@@ -117,7 +118,7 @@ decide() {
                 if ((lsn < 0)); then
                     replaying+=" $name"
                 elif ((timeline > best_timeline || (timeline == best_timeline && lsn > best_lsn))) ||
-                    { ((timeline == best_timeline && lsn == best_lsn)) && [[ $seen == "$name" ]]; }; then
+                    { ((timeline == best_timeline && lsn == best_lsn && waited < LEADS_ON)) && [[ $seen == "$name" ]]; }; then
                     best=$name best_timeline=$timeline best_lsn=$lsn
                 fi
                 ;;

@@ -132,15 +132,17 @@ names_in() {
 # The registered nodes count. Those that are only named in the settings, or by another node, may be the primary, but
 # their absence means nothing - unless this node has no data, and so has none to go by.
 survey() {
-    local name own_system
+    local name own_system own without_row=''
     local -a members extra more
     local -A answers=()
     read -r -a members <<<"$(known_members | tr '\n' ' ')"
     if ((${#members[@]} == 0)); then
         read -r -a members <<<"$(founders)"
     fi
-    # Whoever has a place to look for counts, also where its row is not there yet, or not any more.
-    [[ " ${members[*]} " == *" $node_name "* ]] || members+=("$node_name")
+    # Without a row, not there yet or not any more, it cannot lead; but it is not nobody.
+    if [[ " ${members[*]} " != *" $node_name "* ]]; then
+        members+=("$node_name") without_row=yes
+    fi
     read -r -a extra <<<"$primary_name $peers"
     own_system=$(system_identifier)
     reports=() down=() complaints=''
@@ -173,7 +175,9 @@ survey() {
     done
     for name in "${members[@]}"; do
         if [[ $name == "$node_name" ]]; then
-            reports+=("$name=$(own_report)")
+            own=$(own_report)
+            [[ -z $without_row ]] || own=${own/#standby:/barred:}
+            reports+=("$name=$own")
         else
             reports+=("$name=$(report "$name" "${answers[$name]}" "$own_system")")
         fi

@@ -134,9 +134,10 @@ lead() {
 }
 
 # lead_again: the old primary goes on. As for a promotion, a majority must consent, and does so to one only, until it is up: the
-# replay of what it wrote since its last checkpoint begins anew.
+# replay of what it wrote since its last checkpoint begins anew. And as for a promotion, it looks round once more, since somebody may
+# have been promoted before.
 lead_again() {
-    local said='' status=0
+    local said='' status=0 node
     local -a members
     local -A sessions=()
     if [[ -n $postgres_pid ]]; then
@@ -148,7 +149,16 @@ lead_again() {
             open_sessions 60 "${members[@]}"
             lock_majority 0 "${members[@]}" || status=1
         fi
+        survey
+        for node in "${reports[@]}"; do
+            if [[ $node == *=primary:* && $node != "$node_name="* ]]; then
+                log "not leading: ${node%%=*} is the primary"
+                status=1
+            fi
+        done
         ((status > 0)) || stop_postgres
+        # By now it may follow whom it gave its vote.
+        [[ $(data_state) == primary ]] || status=1
     fi
     if ((status == 0)); then
         rm -f "$PGDATA/standby.signal" "$WAS_PRIMARY"

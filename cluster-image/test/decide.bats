@@ -85,6 +85,8 @@ sees() {
     sees n1 n1=standby:1:0/50 n2=standby:1:0/50 n3=standby:1:0/50:n3 -- hold - 'n3 has the most'
     sees n1 n1=standby:1:0/51 n2=standby:1:0/50 n3=standby:1:0/50:n3 -- lead
     sees n1 n1=standby:2:0/50 n2=standby:1:0/50 n3=standby:1:0/50:n3 -- lead
+    sees n1@60 n1=standby:1:0/50 n2=standby:1:0/50 n3=standby:1:0/50:n3 -- lead
+    sees n3@60 n1=standby:1:0/50:n3 n2=standby:1:0/50 n3=primary:1:0/50 -- hold - 'n1 has the most'
 }
 
 @test "a majority waits a while for the others, which may have more" {

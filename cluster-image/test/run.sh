@@ -398,6 +398,18 @@ test_own_report() {
     check 'a standby' 'standby:3:0/9' "$(entrypoint -- "node_name=n1; $ask")"
 }
 
+# Between its decision and the lock somebody may have been promoted, and be followed already.
+test_leading_again() {
+    state data
+    local again='postgres_pid=1 node_name=n1; prepare_to_lead() { :; }; members_that_count() { echo n1 n2 n3; }; open_sessions() { :; }
+        lock_majority() { :; }; end_sessions() { :; }; stop_postgres() { :; }; start_postgres() { echo started; }
+        survey() { reports=(n1=primary:3:0/9 "$other" n3=silent); }; data_state() { echo "${now:-primary}"; }
+        lead_again || echo refused'
+    check 'nobody else' started "$(entrypoint other=n2=standby:3:0/9 -- "$again")"
+    check_contains 'somebody else' $'n2 is the primary\nrefused' "$(entrypoint other=n2=primary:4:0/9 -- "$again")"
+    check 'whom it follows' refused "$(entrypoint other=n2=silent now=standby -- "$again")"
+}
+
 test_witness_that_fails() {
     state
     check_contains 'a witness that cannot be made ends' '[exit 1]' "$(entrypoint NODE_TYPE=witness -- '
@@ -439,7 +451,7 @@ test_survey() {
         "$(entrypoint -- "$nodes; own_report() { echo empty; }; system_identifier() { :; }; rm \"\$MEMBERS\"
             peers='unregistered n1'; see")"
     printf '1 n1 primary there\n' >"$WORK/state/members"
-    check 'this node counts, also if it is not in the table yet' 'n1=primary:1:0/10:- n2=standby:1:0/9' \
+    check 'this node counts, but does not lead, if it is not in the table yet' 'n1=primary:1:0/10:- n2=barred:1:0/9' \
         "$(entrypoint -- "$nodes; see")"
     printf '1 n1 primary there 0\n2 n2 standby there 0\n' >"$WORK/state/members"
     check 'a standby of priority 0 is barred, a primary is one' 'n1=primary:1:0/10:- n2=standby:1:0/9' \

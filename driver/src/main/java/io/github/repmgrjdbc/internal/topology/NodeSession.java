@@ -64,6 +64,9 @@ final class NodeSession {
   /** The more there are, the more each count costs, and the more of them count: so the rarer. */
   private static final int PROBES_PER_TABLE = 20;
 
+  /** They may go as well: about a minute. */
+  private static final int MOST_TABLES_PER_COUNT = 60;
+
   /** Asks the catalogs, which everybody may read, so that no message has to be understood. */
   private static final String MISSING_RIGHTS =
       """
@@ -125,7 +128,9 @@ final class NodeSession {
     Answer answer = answer(readTable);
     if (readTable && --tablesUntilCount < 0) {
       probes = countProbes();
-      tablesUntilCount = Math.max(TABLES_PER_COUNT, probes / PROBES_PER_TABLE) - 1;
+      tablesUntilCount =
+          Math.min(Math.max(TABLES_PER_COUNT, probes / PROBES_PER_TABLE), MOST_TABLES_PER_COUNT)
+              - 1;
       return answer.withProbes(probes);
     }
     return answer;
