@@ -6,7 +6,12 @@ import software.amazon.jdbc.Driver;
 
 /** Who takes part: a driver and how it is configured. All use the same HikariCP, as it comes. */
 enum Contender {
-  REPMGR_JDBC("repmgr-jdbc", "jdbc:repmgr://"),
+  REPMGR_JDBC("repmgr-jdbc", "jdbc:repmgr://") {
+    @Override
+    String query(Field field) {
+      return field.parameters();
+    }
+  },
 
   PGJDBC("pgJDBC multi-host", "jdbc:postgresql://", "targetServerType=primary"),
 
@@ -83,7 +88,15 @@ enum Contender {
   }
 
   private String url(Field field) {
-    String url = prefix + String.join(",", field.addresses()) + "/" + field.database();
-    return query.isEmpty() ? url : url + "?" + query;
+    return prefix
+        + String.join(",", field.addresses())
+        + "/"
+        + field.database()
+        + "?"
+        + query(field);
+  }
+
+  String query(Field field) {
+    return query;
   }
 }

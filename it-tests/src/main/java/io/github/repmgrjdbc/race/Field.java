@@ -9,13 +9,16 @@ import java.util.stream.Collectors;
  * Where the race is run: what every contender is told of the cluster.
  *
  * @param hosts the nodes' addresses, without a port, by name, in the order in which a URL has them
+ * @param parameters what our own URL has besides, as in a URL; empty for it as it comes
  */
-record Field(Map<String, String> hosts, String database, String user, String password) {
+record Field(
+    Map<String, String> hosts, String database, String user, String password, String parameters) {
 
   private static final String HOSTS = "RACE_HOSTS";
   private static final String DATABASE = "RACE_DATABASE";
   private static final String USER = "RACE_USER";
   private static final String PASSWORD = "RACE_PASSWORD";
+  private static final String PARAMETERS = "RACE_PARAMETERS";
 
   static final int PORT = 5432;
 
@@ -33,7 +36,9 @@ record Field(Map<String, String> hosts, String database, String user, String pas
         USER,
         user,
         PASSWORD,
-        password);
+        password,
+        PARAMETERS,
+        parameters);
   }
 
   static Field ofEnvironment(Map<String, String> environment) {
@@ -46,7 +51,8 @@ record Field(Map<String, String> hosts, String database, String user, String pas
         hosts,
         required(environment, DATABASE),
         required(environment, USER),
-        required(environment, PASSWORD));
+        required(environment, PASSWORD),
+        required(environment, PARAMETERS));
   }
 
   private static String required(Map<String, String> environment, String name) {

@@ -54,6 +54,7 @@ public final class Race implements AutoCloseable {
   private final List<Contender> contenders;
   private final Path directory;
   private final Random random;
+  private final String parameters;
   private @Nullable RepmgrCluster cluster;
   private boolean healing;
 
@@ -62,11 +63,13 @@ public final class Race implements AutoCloseable {
    *
    * @param directory where the records and logs go
    * @param seed of the order of hosts
+   * @param parameters of our own URL
    */
-  Race(List<Contender> contenders, Path directory, long seed) {
+  Race(List<Contender> contenders, Path directory, long seed, String parameters) {
     this.contenders = List.copyOf(contenders);
     this.directory = directory;
     this.random = new Random(seed);
+    this.parameters = parameters;
     try {
       Files.createDirectories(directory);
     } catch (IOException e) {
@@ -166,7 +169,7 @@ public final class Race implements AutoCloseable {
     Collections.shuffle(nodes, random);
     Map<String, String> hosts = new LinkedHashMap<>();
     nodes.forEach(node -> hosts.put(node.name(), node.containerAddress().host()));
-    return new Field(hosts, "repmgr", on.user(), on.password());
+    return new Field(hosts, "repmgr", on.user(), on.password(), parameters);
   }
 
   /** All are asked at once; they answer when it is so, or the time is over. */

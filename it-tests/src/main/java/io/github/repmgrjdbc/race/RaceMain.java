@@ -19,7 +19,8 @@ public final class RaceMain {
 
   private static final String COMMAND = System.getProperty("measure.command", "RaceMain");
 
-  private record Options(Map<Course, Integer> laps, long seed, List<Contender> contenders) {
+  private record Options(
+      Map<Course, Integer> laps, long seed, List<Contender> contenders, String parameters) {
 
     static Options parse(String[] arguments) {
       int rounds = 3;
@@ -27,6 +28,7 @@ public final class RaceMain {
       boolean all = false;
       List<Course> courses = new ArrayList<>();
       List<Contender> contenders = new ArrayList<>();
+      List<String> parameters = new ArrayList<>();
       for (int i = 0; i < arguments.length; i++) {
         if (arguments[i].equals("--long")) {
           all = true;
@@ -40,6 +42,7 @@ public final class RaceMain {
           case "--rounds" -> rounds = number("--rounds", value);
           case "--seed" -> seed = number("--seed", value);
           case "--fault" -> courses.add(named("--fault", Course.class, value));
+          case "--parameter" -> parameters.add(value);
           case "--contender" -> contenders.add(named("--contender", Contender.class, value));
           default -> throw new IllegalArgumentException("unknown: " + arguments[i - 1]);
         }
@@ -49,7 +52,10 @@ public final class RaceMain {
         laps.put(course, all ? (course == Course.KILL ? 30 : 10) : rounds);
       }
       return new Options(
-          laps, seed, contenders.isEmpty() ? List.of(Contender.values()) : contenders);
+          laps,
+          seed,
+          contenders.isEmpty() ? List.of(Contender.values()) : contenders,
+          String.join("&", parameters));
     }
 
     private static int number(String option, String value) {
@@ -97,7 +103,7 @@ public final class RaceMain {
     List<Course> schedule = options.schedule();
     List<Lap> laps = new ArrayList<>();
     Map<Course, Integer> numbers = new EnumMap<>(Course.class);
-    try (Race race = new Race(options.contenders, DIRECTORY, options.seed)) {
+    try (Race race = new Race(options.contenders, DIRECTORY, options.seed, options.parameters)) {
       for (Course course : schedule) {
         Lap lap = race.run(course, numbers.merge(course, 1, Integer::sum));
         laps.add(lap);

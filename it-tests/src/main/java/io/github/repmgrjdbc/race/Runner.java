@@ -29,10 +29,10 @@ import org.jspecify.annotations.Nullable;
  * the other, each with a connection from the pool. Every call is recorded.
  *
  * <p>It is told what to do on standard input, by {@link Entrant}, and answers on standard output:
- * {@code await-rows N MILLIS} (until every thread has had so many acknowledged), {@code await-since
- * NANOS MILLIS} (one after that moment), {@code cpu}, {@code cold} (where do ten new connections of
- * a new pool go?), and {@code end}, which writes the record to a file and ends the process,
- * whatever still hangs.
+ * {@code await-rows N MILLIS} (until every thread has had so many acknowledged, or one of them as
+ * many refused), {@code await-since NANOS MILLIS} (one after that moment), {@code cpu}, {@code
+ * cold} (where do ten new connections of a new pool go?), and {@code end}, which writes the record
+ * to a file and ends the process, whatever still hangs.
  */
 final class Runner {
 
@@ -90,7 +90,8 @@ final class Runner {
       switch (words[0]) {
         case "await-rows" -> {
           int rows = Integer.parseInt(words[1]);
-          answers.println(reached(writer -> writer.hasWritten(rows), words[2]));
+          reached(writer -> writer.hasWritten(rows) || anyHasFailed(rows), words[2]);
+          answers.println(writers.stream().allMatch(writer -> writer.hasWritten(rows)));
         }
         case "await-since" -> {
           long since = Long.parseLong(words[1]);
@@ -119,6 +120,11 @@ final class Runner {
       LockSupport.parkNanos(POLL_NANOS);
     }
     return true;
+  }
+
+  /** Who cannot write before the fault either need not be waited for: its host is a standby. */
+  private boolean anyHasFailed(int times) {
+    return writers.stream().anyMatch(writer -> writer.hasFailed(times));
   }
 
   private static long cpuNanos() {
@@ -199,6 +205,12 @@ final class Runner {
     boolean hasWritten(int rows) {
       synchronized (calls) {
         return acknowledged >= rows;
+      }
+    }
+
+    boolean hasFailed(int times) {
+      synchronized (calls) {
+        return calls.size() - acknowledged >= times;
       }
     }
 

@@ -25,7 +25,7 @@ class RaceIT {
   @Test
   void weRecoverAndWriteNothingToTheOldPrimary() throws SQLException, IOException {
     List<Lap> laps = new ArrayList<>();
-    try (Race race = new Race(QUICK, DIRECTORY, 1)) {
+    try (Race race = new Race(QUICK, DIRECTORY, 1, "")) {
       for (Course course : List.of(Course.KILL, Course.STALE)) {
         laps.add(race.run(course, 1));
         new Report(race.surroundings(), laps).write(DIRECTORY);
