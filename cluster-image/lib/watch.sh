@@ -95,13 +95,13 @@ is_promotion_under_way() {
 }
 
 # pulse: another one each second as long as repmgrd looks at its primary. But it has no time limit for the answer to a question, and
-# a primary may freeze in the middle of one.
+# a primary may freeze in the middle of one. 'none' where it does not run: one that starts, and finds no primary, ends again.
 pulse() {
-    grep -h ctxt /proc/"$(pgrep -oxP $$ repmgrd)"/status 2>/dev/null || true
+    grep -h ctxt /proc/"$(pgrep -oxP $$ repmgrd)"/status 2>/dev/null || echo none
 }
 
-# repmgrd_hangs PULSE: whether it has been that since the last look, though nobody is being promoted, and the primary that it looks at
-# is the only node that does not answer: it will not notice. With ALONE=allow a promotion cannot be seen.
+# repmgrd_hangs PULSE: whether it has been that since the last look, or 'none', though nobody is being promoted, and the primary that
+# it looks at is the only node that does not answer: it will not notice. With ALONE=allow a promotion cannot be seen.
 repmgrd_hangs() {
     local silent
     [[ -n $1 && -n $was_fed && ${ALONE:-} != allow ]] || return 1
@@ -242,7 +242,11 @@ look_round_as_standby() {
         fi
         # Who has paused repmgrd by hand wants no failover, from whomever.
         if [[ $action == lead && $(local_psql -d repmgr -c 'SELECT repmgr.repmgrd_is_paused()') == f ]]; then
-            log "no primary for $waited s${hung:+, and repmgrd waits for an answer that does not come}; promoting this node: $reason"
+            case $hung$beat in
+                yesnone) reason+='; repmgrd does not run' ;;
+                yes*) reason+='; repmgrd waits for an answer that does not come' ;;
+            esac
+            log "no primary for $waited s; promoting this node: $reason"
             if lead; then renew_repmgrd; fi
         fi
         return

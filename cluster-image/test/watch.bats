@@ -74,6 +74,10 @@ steps_down() {
     is_promotion_under_way() { false; }
     reports=(n1=silent n2=standby:1:0/9 n3=standby:1:0/9) beats=7
     repmgrd_hangs 7
+    beats=none
+    repmgrd_hangs none
+    ! repmgrd_hangs 7 || return 1
+    beats=7
     ! ALONE=allow repmgrd_hangs 7 || return 1
     beats=''
     ! repmgrd_hangs '' || return 1
@@ -108,6 +112,8 @@ steps_down() {
     sleep 0.3
     [[ $(pulse) == "$before" ]]
     kill -KILL "$pid"
+    sleep 0.1
+    [[ $(pulse) == none ]]
 }
 
 # last REPORT... -- DOWN...: whether n2 is the last one.

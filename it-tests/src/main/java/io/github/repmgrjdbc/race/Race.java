@@ -92,7 +92,6 @@ public final class Race implements AutoCloseable {
         return current;
       } catch (ConditionTimeoutException e) {
         LOG.warn("another cluster is started: {}", e.getMessage());
-        current.saveLogs(directory.resolve(current.name()));
       }
     }
     close();
@@ -242,13 +241,17 @@ public final class Race implements AutoCloseable {
     return Objects.requireNonNull(cluster).surroundings();
   }
 
-  /** Removes the cluster. */
+  /** Removes the cluster; what its nodes have logged is kept. */
   @Override
   public void close() {
     RepmgrCluster current = cluster;
     cluster = null;
     if (current != null) {
-      current.close();
+      try {
+        current.saveLogs(directory.resolve(current.name()));
+      } finally {
+        current.close();
+      }
     }
   }
 }

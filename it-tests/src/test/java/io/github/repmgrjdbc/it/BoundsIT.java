@@ -53,7 +53,10 @@ class BoundsIT {
 
   private static void strikeThePrimary(Fault fault, Duration bound) {
     RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
-    long struck = fault.strike(primary);
+    awaitSuccessor(fault, primary, fault.strike(primary), bound);
+  }
+
+  private static void awaitSuccessor(Fault fault, RepmgrNode primary, long struck, Duration bound) {
     shared.awaitPrimary(PROMOTION_TIMEOUT, primary);
     Duration took = since(struck);
     fault.undo(primary);
@@ -128,6 +131,17 @@ class BoundsIT {
       node.exec("pkill", "-STOP", "-x", "repmgrd").orThrow();
     }
     strikeThePrimary(fault, Duration.ofSeconds(9));
+  }
+
+  /** One that has just ended finds no primary when it starts, and ends again: nobody elects. */
+  @Test
+  void whoseRepmgrdHasEndedIsPromotedAllTheSame() {
+    RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
+    long struck = Fault.KILL.strike(primary);
+    for (RepmgrNode node : primary.others()) {
+      node.exec("pkill", "-KILL", "-x", "repmgrd").orThrow();
+    }
+    awaitSuccessor(Fault.KILL, primary, struck, Duration.ofSeconds(9));
   }
 
   @Test
