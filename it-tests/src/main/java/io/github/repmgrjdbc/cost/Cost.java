@@ -31,6 +31,12 @@ public final class Cost {
 
   private static final Path REPORT = Path.of("it-tests", "target", "cost.md");
 
+  /** What the measured JVMs log is no answer, and no part of the table. */
+  private static final List<String> QUIET =
+      List.of(
+          "-Dlogback.configurationFile=demo-logback.xml",
+          "-Ddemo.log=" + REPORT.resolveSibling("cost-measured.log"));
+
   private static final String PGJDBC = "pgjdbc";
   private static final String OURS = "repmgr-jdbc";
 
@@ -173,6 +179,7 @@ public final class Cost {
     List<String> order = new ArrayList<>(drivers);
     Collections.rotate(order, round);
     List<String> jvm = new ArrayList<>(List.of("-Xms512m", "-Xmx512m"));
+    jvm.addAll(QUIET);
     properties.forEach((name, value) -> jvm.add("-D" + name + "=" + value));
     for (String driver : order) {
       OptionsBuilder options = new OptionsBuilder();
@@ -204,12 +211,12 @@ public final class Cost {
     Collections.rotate(order, round);
     for (String driver : order) {
       String url = driver.equals(OURS) ? cluster.directJdbcUrl() : pgjdbcUrl(cluster);
-      ProcessBuilder builder =
-          new ProcessBuilder(
-              Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-              "-cp",
-              System.getProperty("java.class.path"),
-              FirstConnection.class.getName());
+      List<String> command = new ArrayList<>();
+      command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+      command.addAll(QUIET);
+      command.addAll(
+          List.of("-cp", System.getProperty("java.class.path"), FirstConnection.class.getName()));
+      ProcessBuilder builder = new ProcessBuilder(command);
       builder.environment().put(FirstConnection.URL, url);
       builder.redirectError(ProcessBuilder.Redirect.DISCARD);
       long began = System.nanoTime();
