@@ -4,8 +4,8 @@
 
 GRACE=10        # seconds for which nodes that do not answer are waited for, where one could go on without them: those that start
                 # together are there by then. No more than ELECTION_TIMEOUT, which a failover has waited already
-LEADS_ON=60     # seconds for which an old primary goes before others that have as much
 RECOVERY=300    # the same for nodes that are in the middle of the recovery from a crash: they answer after it, if it ever ends
+LEADS_ON=60     # seconds for which an old primary goes before others that have as much
 
 # lsn_number LSN: '1/A0' as a number; -1 when it is not known.
 lsn_number() {

@@ -149,13 +149,15 @@ lead_again() {
             open_sessions 60 "${members[@]}"
             lock_majority 0 "${members[@]}" || status=1
         fi
-        survey
-        for node in "${reports[@]}"; do
-            if [[ $node == *=primary:* && $node != "$node_name="* ]]; then
-                log "not leading: ${node%%=*} is the primary"
-                status=1
-            fi
-        done
+        if ((status == 0)); then
+            survey
+            for node in "${reports[@]}"; do
+                if [[ $node == *=primary:* && $node != "$node_name="* ]]; then
+                    log "not leading: ${node%%=*} is the primary"
+                    status=1
+                fi
+            done
+        fi
         ((status > 0)) || stop_postgres
         # By now it may follow whom it gave its vote.
         [[ $(data_state) == primary ]] || status=1

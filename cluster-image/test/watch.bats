@@ -112,7 +112,7 @@ steps_down() {
     sleep 0.3
     [[ $(pulse) == "$before" ]]
     kill -KILL "$pid"
-    sleep 0.1
+    timeout 5 tail --pid="$pid" -f /dev/null
     [[ $(pulse) == none ]]
 }
 

@@ -1,5 +1,6 @@
 package io.github.repmgrjdbc.race;
 
+import io.github.repmgrjdbc.RepmgrConfig;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.sql.SQLException;
@@ -10,6 +11,7 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Properties;
 import java.util.Random;
 
 /** The command: which laps are run, and where the reports go. */
@@ -47,6 +49,8 @@ public final class RaceMain {
           default -> throw new IllegalArgumentException("unknown: " + arguments[i - 1]);
         }
       }
+      // All laps would tell the same otherwise, and only in a log.
+      RepmgrConfig.parse("jdbc:repmgr://host/db?" + String.join("&", parameters), new Properties());
       Map<Course, Integer> laps = new EnumMap<>(Course.class);
       for (Course course : courses.isEmpty() ? List.of(Course.values()) : courses) {
         laps.put(course, all ? (course == Course.KILL ? 30 : 10) : rounds);

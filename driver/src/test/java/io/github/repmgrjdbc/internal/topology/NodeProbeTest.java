@@ -94,26 +94,17 @@ class NodeProbeTest {
     assertEquals(new Answer(1, false, 6, 42, 0, List.of(), peer(), 1), answer);
   }
 
-  @Test
-  void saysHowManyProbesThereAreNowAndThen() {
-    server.probes(40);
-    assertEquals(40, answer(probe.ask(1, true)).probes());
+  /** The more seldom the more there are, but about once a minute. */
+  @ParameterizedTest
+  @CsvSource({"40, 10", "300, 15", "10000, 60"})
+  void saysHowManyProbesThereAreNowAndThen(int probes, int tables) {
+    server.probes(probes);
+    assertEquals(probes, answer(probe.ask(1, true)).probes());
     server.probes(50);
-    for (int question = 2; question <= 10; question++) {
-      assertEquals(40, answer(probe.ask(question, true)).probes());
+    for (int question = 2; question <= tables; question++) {
+      assertEquals(probes, answer(probe.ask(question, true)).probes());
     }
-    assertEquals(50, answer(probe.ask(11, true)).probes());
-  }
-
-  @Test
-  void countsProbesTheMoreSeldomTheMoreThereAre() {
-    server.probes(300);
-    assertEquals(300, answer(probe.ask(1, true)).probes());
-    server.probes(50);
-    for (int question = 2; question <= 15; question++) {
-      assertEquals(300, answer(probe.ask(question, true)).probes());
-    }
-    assertEquals(50, answer(probe.ask(16, true)).probes());
+    assertEquals(50, answer(probe.ask(tables + 1, true)).probes());
   }
 
   @Test
