@@ -112,6 +112,9 @@ agrees() {
     reports=(n1=standby:2:0/9:- n2=standby:2:0/9:- n3=silent)
     say 'n1 lock t' 'n1 promises' 'n2 lock t' 'n2 promises'
     [[ -z $(lack_of_promises) ]]
+    # Not if it was the primary either.
+    reports=(n1=standby:2:0/9:n1 n2=standby:2:0/9:- n3=silent)
+    [[ -z $(lack_of_promises) ]]
     reports=(n1=standby:2:0/A:- n2=standby:2:0/9:- n3=silent)
     [[ $(lack_of_promises) == *'n1 has the most'* ]]
 }
