@@ -1,5 +1,7 @@
 package io.github.repmgrjdbc;
 
+import java.util.regex.Pattern;
+
 /**
  * The address of a PostgreSQL server: a host name or literal address, and a TCP port.
  *
@@ -13,6 +15,8 @@ public record HostAndPort(String host, int port) {
 
   /** What the name system allows (RFC 1035), with its dots. */
   private static final int LONGEST_HOST = 255;
+
+  private static final Pattern PORT = Pattern.compile("[0-9]{1,9}");
 
   /** PostgreSQL's registered port, used where an address names none. */
   public static final int DEFAULT_PORT = 5432;
@@ -78,7 +82,7 @@ public record HostAndPort(String host, int port) {
       return new HostAndPort(host, DEFAULT_PORT);
     }
     String port = s.substring(portAt + 1);
-    if (s.charAt(portAt) != ':' || !port.matches("[0-9]{1,9}")) {
+    if (s.charAt(portAt) != ':' || !PORT.matcher(port).matches()) {
       // What stands there may be a password that got there by mistake.
       throw new IllegalArgumentException(
           "'" + printable(host) + "' has no valid port; allowed is host:port with 1 to 65535");

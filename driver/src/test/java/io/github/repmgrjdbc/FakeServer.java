@@ -600,6 +600,7 @@ public final class FakeServer implements AutoCloseable {
               "client_encoding", "UTF8",
               "DateStyle", "ISO, MDY",
               "TimeZone", "UTC",
+              "default_transaction_read_only", readOnly ? "on" : "off",
               "integer_datetimes", "on",
               "standard_conforming_strings", "on")
           .forEach(
@@ -755,11 +756,8 @@ public final class FakeServer implements AutoCloseable {
         now = other == null ? now : other.state;
         Boolean told = tellsApplicationsInRecovery;
         boolean inRecovery = told == null ? now.inRecovery : told;
-        return Result.row(
-            inRecovery,
-            inRecovery ? 0 : now.timeline,
-            now.systemIdentifier,
-            inRecovery || readOnly ? "on" : "off");
+        String walFile = "%08X%016X".formatted(now.timeline, 3L);
+        return Result.row(inRecovery ? NULL : walFile, now.systemIdentifier);
       }
       if (sql.equals("select 1")) {
         return Result.row(1);

@@ -10,13 +10,16 @@ import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Collections;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.openjdk.jmh.profile.GCProfiler;
 import org.openjdk.jmh.results.Result;
@@ -93,6 +96,7 @@ public final class Cost {
           RepmgrCluster.builder().environment("POSTGRES_HOST_AUTH_METHOD", "trust").start()) {
         for (int round = 0; round < rounds; round++) {
           bench(cluster, "trust", "sslmode=disable", round);
+          benchFar(cluster, round);
           report(about, round + 1);
         }
       }
@@ -138,32 +142,66 @@ public final class Cost {
   }
 
   private static String pgjdbcUrl(RepmgrCluster cluster) {
-    HostAndPort primary = cluster.primary().containerAddress();
-    return cluster.jdbcUrl(List.of(primary)).replace("jdbc:repmgr:", "jdbc:postgresql:");
+    return pgjdbc(cluster.jdbcUrl(List.of(cluster.primary().containerAddress())));
   }
 
-  private static Map<String, String> connectUrls(RepmgrCluster cluster, String parameter) {
+  /**
+   * What opening a connection is measured with.
+   *
+   * @param address where a node is reached
+   */
+  private static Map<String, String> connectUrls(
+      RepmgrCluster cluster, Function<RepmgrNode, HostAndPort> address, String parameter) {
     // The primary last: pgJDBC looks at the standbys first, and remembers them for ten seconds.
     List<HostAndPort> hosts = new ArrayList<>();
-    cluster.nodes().forEach(node -> hosts.add(node.containerAddress()));
-    Collections.reverse(hosts);
+    cluster.standbys().forEach(node -> hosts.add(address.apply(node)));
+    HostAndPort primary = address.apply(cluster.primary());
+    hosts.add(primary);
     Map<String, String> urls = new LinkedHashMap<>();
-    urls.put(PGJDBC, pgjdbcUrl(cluster) + "&" + parameter);
+    urls.put(PGJDBC, pgjdbc(cluster.jdbcUrl(List.of(primary))) + "&" + parameter);
     urls.put(OURS, cluster.jdbcUrl(hosts) + "&" + parameter);
     urls.put(
         "pgjdbc-multi-host",
-        cluster.jdbcUrl(hosts).replace("jdbc:repmgr:", "jdbc:postgresql:")
-            + "&targetServerType=primary&"
-            + parameter);
+        pgjdbc(cluster.jdbcUrl(hosts)) + "&targetServerType=primary&" + parameter);
     return urls;
+  }
+
+  private static String pgjdbc(String url) {
+    return url.replace("jdbc:repmgr:", "jdbc:postgresql:");
   }
 
   // -------------------------------------------------------------------------------- the benchmarks
 
   private void bench(RepmgrCluster cluster, String security, String parameter, int round)
       throws RunnerException {
+    bench(connectUrls(cluster, RepmgrNode::containerAddress, parameter), security, round);
+  }
+
+  /** With the round trip that a network between data centres of one city has. */
+  private void benchFar(RepmgrCluster cluster, int round) throws RunnerException, IOException {
+    List<Distance> distances = new ArrayList<>();
+    try {
+      Map<HostAndPort, HostAndPort> far = new HashMap<>();
+      for (RepmgrNode node : cluster.nodes()) {
+        Distance distance = Distance.to(node.containerAddress(), Duration.ofMillis(1));
+        distances.add(distance);
+        far.put(node.containerAddress(), distance.address());
+      }
+      Map<String, String> urls =
+          connectUrls(
+              cluster,
+              node -> far.getOrDefault(node.containerAddress(), node.containerAddress()),
+              "sslmode=disable");
+      bench(urls, ConnectBenchmark.FAR, round);
+    } finally {
+      for (Distance distance : distances) {
+        distance.close();
+      }
+    }
+  }
+
+  private void bench(Map<String, String> urls, String security, int round) throws RunnerException {
     Map<String, String> properties = new TreeMap<>();
-    Map<String, String> urls = connectUrls(cluster, parameter);
     urls.forEach((driver, url) -> properties.put("cost.url." + security + "." + driver, url));
     bench(ConnectBenchmark.class, properties, List.copyOf(urls.keySet()), security, round);
   }

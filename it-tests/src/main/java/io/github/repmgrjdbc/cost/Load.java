@@ -21,6 +21,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -43,6 +44,14 @@ public final class Load {
   private static final Duration SAMPLE = Duration.ofSeconds(10);
   private static final Duration TIMEOUT = Duration.ofMinutes(2);
 
+  /** How many of the crowd are whole data sources. */
+  private static final int WHOLE = 20;
+
+  /**
+   * What a crowd that hunts asks each node each second, all together (the driver's {@code Pace}).
+   */
+  private static final int QUESTIONS = 2_000;
+
   private Load() {}
 
   /** See {@code load --help}. */
@@ -59,11 +68,11 @@ public final class Load {
       }
     }
     if (arguments.length % 2 != 0
-        || clients < 1
+        || clients < WHOLE + 1
         || pools < 1
         || !List.of("", "steady", "crowd", "pools").contains(only)) {
       System.err.println(
-          "load: allowed are --clients N and --pools N, 1 to 9999, and --only steady, crowd or pools");
+          "load: allowed are --clients N, 21 to 9999, --pools N, 1 to 9999, and --only steady, crowd or pools");
       System.exit(2);
     }
     try (RepmgrCluster cluster = RepmgrCluster.builder().start()) {
@@ -164,51 +173,40 @@ public final class Load {
 
   // ------------------------------------------------------------------------------------- the crowd
 
-  /** Clients that speak only the probe: they watch, and open nothing. */
+  /** The most of the crowd speak only the probe; some are whole data sources that watch. */
   private static void crowd(RepmgrCluster cluster, int clients) throws SQLException {
-    AtomicLongArray seen = new AtomicLongArray(clients);
     RepmgrNode old = cluster.awaitHealthy(TIMEOUT);
+    int whole = Math.min(clients, WHOLE);
+    RepmgrDataSource asks = watching(cluster, 0, () -> {});
+    String question = Crowd.question(old, TIMEOUT);
+    asks.close();
+    System.out.printf(
+        "%,d clients, %d of them whole data sources, the others pgbench with the probe's question:%n",
+        clients, whole);
+    try (Crowd steady = Crowd.start(cluster, question, clients - whole, clients, TIMEOUT)) {
+      sample(cluster, "calm, " + steady);
+    }
+    AtomicLongArray seen = new AtomicLongArray(whole);
     List<RepmgrDataSource> sources = new ArrayList<>();
-    try {
-      for (int i = 0; i < clients; i++) {
+    try (Crowd hunting = Crowd.start(cluster, question, clients - whole, QUESTIONS, TIMEOUT)) {
+      // Now: a data source counts the crowd when it connects, and seldom again.
+      for (int i = 0; i < whole; i++) {
         int client = i;
-        RepmgrDataSource source = new RepmgrDataSource();
-        // Not each second while all is well: two cores have to do for the crowd and the servers.
-        source.setUrl(cluster.directJdbcUrl() + "&steadyInterval=3s&ApplicationName=crowd-" + i);
-        source.addListener(
-            (before, after) -> {
-              if (after.available() && !before.available()) {
-                seen.set(client, System.nanoTime());
-              }
-            });
-        sources.add(source);
-        // One after the other: it is no test of logins.
-        Awaitility.await("client " + i)
-            .pollInSameThread()
-            .pollDelay(Duration.ZERO)
-            .pollInterval(Duration.ofMillis(5))
-            .atMost(TIMEOUT)
-            .until(() -> sees(source, cluster.nodes().size()));
+        sources.add(watching(cluster, i, () -> seen.set(client, System.nanoTime())));
       }
-      // The number of probes is asked for with every tenth look at the table.
-      park(Duration.ofSeconds(25));
-      System.out.printf("%,d clients:%n", clients);
-      sample(cluster, "steady");
-      for (int i = 0; i < clients; i++) {
-        seen.set(i, 0);
-      }
+      sample(cluster, "hunting, " + hunting);
       try (PromotionWatch watch = PromotionWatch.start(cluster.standbys())) {
         long struck = System.nanoTime();
         Map<RepmgrNode, Usage> before = usage(cluster.standbys());
         old.kill();
         Awaitility.await("a promotion").atMost(TIMEOUT).until(() -> watch.promotion().isPresent());
         Promotion promotion = watch.promotion().orElseThrow();
-        report("hunting", before, usage(List.copyOf(before.keySet())));
+        report("from the kill to the promotion", before, usage(List.copyOf(before.keySet())));
         Awaitility.await("all to see it")
             .atMost(TIMEOUT)
-            .until(() -> count(seen, promotion.nanoTime()) == clients);
-        double[] lags = new double[clients];
-        for (int i = 0; i < clients; i++) {
+            .until(() -> count(seen, promotion.nanoTime()) == whole);
+        double[] lags = new double[whole];
+        for (int i = 0; i < whole; i++) {
           lags[i] = (seen.get(i) - promotion.nanoTime()) / 1e6;
         }
         print("promoted after %.1f s".formatted((promotion.nanoTime() - struck) / 1e9), lags);
@@ -218,6 +216,24 @@ public final class Load {
     }
     old.start();
     cluster.awaitHealthy(TIMEOUT);
+  }
+
+  /** A data source that watches, and opens nothing. */
+  private static RepmgrDataSource watching(RepmgrCluster cluster, int client, Runnable onPrimary)
+      throws SQLException {
+    RepmgrDataSource source = new RepmgrDataSource();
+    source.setUrl(cluster.directJdbcUrl() + "&ApplicationName=crowd-" + client);
+    source.addListener(
+        (before, after) -> {
+          if (after.available()
+              && !(before.available() && Objects.equals(before.term(), after.term()))) {
+            onPrimary.run();
+          }
+        });
+    Awaitility.await("client " + client)
+        .atMost(TIMEOUT)
+        .until(() -> sees(source, cluster.nodes().size()));
+    return source;
   }
 
   private static boolean sees(RepmgrDataSource source, int nodes) throws SQLException {

@@ -137,6 +137,11 @@ public final class RepmgrCluster implements AutoCloseable {
     return name;
   }
 
+  /** The nodes' image. */
+  public String image() {
+    return image;
+  }
+
   /** The environment variables that all nodes were given beyond those that the fixture needs. */
   public Map<String, String> environment() {
     return environment;

@@ -13,6 +13,7 @@ import java.time.Duration;
 import java.util.Map;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
+import org.postgresql.PGConnection;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -21,16 +22,20 @@ public final class Connector {
 
   private static final Logger LOG = LoggerFactory.getLogger(Connector.class);
 
-  /** Names in full: the application's search_path must not matter. */
+  /**
+   * On a primary the name of its WAL file, which begins with the timeline. It is the first question
+   * of a new server process, whose caches are empty: each further function, cast or join in it is
+   * paid for by every connection ({@code it-tests/cost --only connect}). Names in full: the
+   * application's search_path must not matter.
+   */
   private static final String WHERE_AM_I =
       """
-      select pg_catalog.pg_is_in_recovery(),
-             case when pg_catalog.pg_is_in_recovery() then 0
-                  else ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()),
-                                      1, 8))::bit(32)::int
-             end,
-             (select system_identifier from pg_catalog.pg_control_system()),
-             pg_catalog.current_setting('transaction_read_only')""";
+      select case when not pg_catalog.pg_is_in_recovery()
+                  then pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) end,
+             (pg_catalog.pg_control_system()).system_identifier""";
+
+  /** The server tells it by itself (PostgreSQL 14 and later: GUC_REPORT), and needs no question. */
+  private static final String READ_ONLY = "default_transaction_read_only";
 
   /** How often it is looked whether a thread that opens a connection has been interrupted. */
   private static final Duration GLANCE = Duration.ofMillis(50);
@@ -175,14 +180,14 @@ public final class Connector {
     try (Statement statement = connection.createStatement();
         ResultSet row = statement.executeQuery(WHERE_AM_I)) {
       row.next();
-      boolean inRecovery = row.getBoolean(1);
-      int timeline = row.getInt(2);
-      long systemIdentifier = row.getLong(3);
-      if (inRecovery
+      String walFile = row.getString(1);
+      int timeline = walFile == null ? 0 : Integer.parseUnsignedInt(walFile.substring(0, 8), 16);
+      long systemIdentifier = row.getLong(2);
+      if (walFile == null
           || timeline != term.timeline()
           || systemIdentifier != term.systemIdentifier()) {
         String met =
-            inRecovery
+            walFile == null
                 ? "a standby"
                 : systemIdentifier != term.systemIdentifier()
                     ? "another database cluster"
@@ -190,12 +195,12 @@ public final class Connector {
         throw new SQLException(
             address + " is " + met + ", not the primary on timeline " + term.timeline(), "08001");
       }
-      if (row.getString(4).equals("on") && !Objects.equals(warnedReadOnly, term)) {
-        warnedReadOnly = term;
-        LOG.warn(
-            "The primary at {} gives read-only sessions: see default_transaction_read_only",
-            address);
-      }
+    }
+    if ("on".equals(connection.unwrap(PGConnection.class).getParameterStatus(READ_ONLY))
+        && !Objects.equals(warnedReadOnly, term)) {
+      warnedReadOnly = term;
+      LOG.warn(
+          "The primary at {} gives read-only sessions: see default_transaction_read_only", address);
     }
   }
 

@@ -65,7 +65,7 @@ final class Spares {
 
   /** The one that was opened there with these parameters, if it is ready, once. */
   @Nullable Spare take(HostAndPort address, Map<String, String> parameters) {
-    Spare spare = spares.get(new Key(address, parameters));
+    Spare spare = spares.isEmpty() ? null : spares.get(new Key(address, parameters));
     return spare != null && spare.take() ? spare : null;
   }
 
