@@ -308,6 +308,11 @@ public final class FakeServer implements AutoCloseable {
     List.copyOf(sessions).forEach(session -> close(session.socket));
   }
 
+  /** Answers none of the sessions that are open to that database now. */
+  public void muteSessions(String database) {
+    sessions.stream().filter(s -> database.equals(s.database)).forEach(s -> s.mute = true);
+  }
+
   /** Sends all who are logged in the beginning of a message, and leaves it at that. */
   public void sendHalfAMessage() {
     sessions.stream().filter(session -> session.loggedIn).forEach(Session::sendHalfAMessage);
@@ -508,6 +513,7 @@ public final class FakeServer implements AutoCloseable {
     volatile @Nullable String database;
     volatile boolean loggedIn;
     volatile boolean sleeping;
+    volatile boolean mute;
     boolean skipToSync;
     char transaction = 'I';
 
@@ -661,6 +667,9 @@ public final class FakeServer implements AutoCloseable {
     private boolean answer() throws IOException {
       char type = (char) in.readByte();
       awaitVoice();
+      while (mute) {
+        in.readByte();
+      }
       byte[] body = new byte[in.readInt() - 4];
       in.readFully(body);
       if (type == 'X') {

@@ -145,6 +145,17 @@ class OpenedAheadTest {
     assertEquals(n2.port(), portOf(waiting.get(SOON.toSeconds(), SECONDS)));
   }
 
+  /** As after a cut that has healed: the connection is there, and nobody answers. */
+  @Test
+  void whatHangsIsReplaced() throws Exception {
+    Future<Connection> waiting = loseThePrimaryAndWait();
+    n2.muteSessions("app");
+
+    n2.primary(2);
+
+    assertEquals(n2.port(), portOf(waiting.get(SOON.toSeconds(), SECONDS)));
+  }
+
   /** It is verified like any other. */
   @Test
   void whatLeadsElsewhereIsNotReturned() throws Exception {

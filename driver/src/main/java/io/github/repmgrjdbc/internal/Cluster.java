@@ -370,6 +370,10 @@ final class Cluster implements AutoCloseable {
     if (right != null) {
       probeAs(right);
     }
+    if (before.available() && !next.available()) {
+      // Who saw the last failover late may have had some opened after its end.
+      connector.endAhead();
+    }
     Map<String, String> parameters = lastParameters;
     if (!next.available() && parameters != null && !registry.isEmpty()) {
       // Threads that are stuck on the old primary do not ask before they are freed.
@@ -396,7 +400,14 @@ final class Cluster implements AutoCloseable {
       }
       if (next.available()) {
         addressMap.reportUnused();
-        tasks.stepAfter(AHEAD, connector::endAhead);
+        // Unless the hunt goes on: what is opened then is for its end.
+        tasks.stepAfter(
+            AHEAD,
+            () -> {
+              if (decision.available()) {
+                connector.endAhead();
+              }
+            });
       }
       if (!listeners.isEmpty()) {
         listenerThread.execute(() -> listeners.forEach(listener -> tell(listener, old, current)));
@@ -467,6 +478,7 @@ final class Cluster implements AutoCloseable {
   void end() {
     closed = true;
     registry.close("the data source has been closed");
+    connector.close();
     signalChange();
     monitor.close();
     tasks.step(tasks::close);

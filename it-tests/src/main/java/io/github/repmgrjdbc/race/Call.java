@@ -14,10 +14,6 @@ record Call(int thread, long start, long end, @Nullable String server, @Nullable
 
   private static final String NONE = "-";
 
-  boolean hangs() {
-    return server == null && failure == null;
-  }
-
   String toLine() {
     return "%d %d %d %s %s"
         .formatted(

@@ -113,6 +113,12 @@ public record Chart(String title, List<Series> series, List<Mark> marks) {
         base - height / 2 + 4,
         colour,
         Report.escaped(one.name()));
+    add(
+        svg,
+        "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"#999\" font-size=\"10\">%,d/s</text>",
+        LEFT - 6,
+        base - height + 4,
+        highest * 1_000 / STEP);
     StringBuilder points = new StringBuilder();
     add(points, "%.1f,%d", x(0, steps), base);
     for (int step = 0; step < one.rows().size(); step++) {

@@ -25,32 +25,22 @@ enum Contender {
       "socketTimeout=5",
       "tcpKeepAlive=true"),
 
-  AWS("AWS wrapper", "jdbc:aws-wrapper:postgresql://"),
+  AWS("AWS wrapper", Texts.AWS_PREFIX),
 
-  /** At its best: with a dialect that knows repmgr, and time-outs as short as sense allows. */
-  AWS_DIALECT(
-      "AWS wrapper with a repmgr dialect, tuned",
-      "jdbc:aws-wrapper:postgresql://",
-      "wrapperPlugins=auroraConnectionTracker,failover2,efm2",
-      "clusterInstanceHostPattern=?",
-      "failoverMode=strict-writer",
-      "enableConnectFailover=true",
-      "clusterTopologyRefreshRateMs=1000",
-      "clusterTopologyHighRefreshRateMs=100",
-      "connectTimeout=1000",
-      "failureDetectionTime=1000",
-      "failureDetectionInterval=500",
-      "failureDetectionCount=2",
-      "monitoring-connectTimeout=1000",
-      "monitoring-socketTimeout=1000",
-      "topology-monitoring-connectTimeout=1000",
-      "topology-monitoring-socketTimeout=1000") {
+  /** With a dialect that knows repmgr, and time-outs as short as sense allows. */
+  AWS_DIALECT("AWS wrapper with a repmgr dialect, tuned", Texts.AWS_PREFIX, Texts.AWS_TUNED) {
     @Override
     HikariConfig pool(Field field) {
-      Driver.setCustomDialect(new RepmgrDialect(field.hosts()));
-      HikariConfig config = super.pool(field);
-      config.setExceptionOverrideClassName("software.amazon.jdbc.util.HikariCPSQLException");
-      return config;
+      return withDialect(super.pool(field), new RepmgrDialect(field.hosts(), true));
+    }
+  },
+
+  /** The same, and it does not wait for the node table. */
+  AWS_RECOVERY(
+      "the same, the writer is who is not in recovery", Texts.AWS_PREFIX, Texts.AWS_TUNED) {
+    @Override
+    HikariConfig pool(Field field) {
+      return withDialect(super.pool(field), new RepmgrDialect(field.hosts(), false));
     }
   };
 
@@ -69,6 +59,35 @@ enum Contender {
   /** What it is called in a report. */
   String title() {
     return title;
+  }
+
+  /** An enum's constants cannot use its own static fields. */
+  private static final class Texts {
+    static final String AWS_PREFIX = "jdbc:aws-wrapper:postgresql://";
+
+    static final String AWS_TUNED =
+        String.join(
+            "&",
+            "wrapperPlugins=auroraConnectionTracker,failover2,efm2",
+            "clusterInstanceHostPattern=?",
+            "failoverMode=strict-writer",
+            "enableConnectFailover=true",
+            "clusterTopologyRefreshRateMs=1000",
+            "clusterTopologyHighRefreshRateMs=100",
+            "connectTimeout=1000",
+            "failureDetectionTime=1000",
+            "failureDetectionInterval=500",
+            "failureDetectionCount=2",
+            "monitoring-connectTimeout=1000",
+            "monitoring-socketTimeout=1000",
+            "topology-monitoring-connectTimeout=1000",
+            "topology-monitoring-socketTimeout=1000");
+  }
+
+  private static HikariConfig withDialect(HikariConfig config, RepmgrDialect dialect) {
+    Driver.setCustomDialect(dialect);
+    config.setExceptionOverrideClassName("software.amazon.jdbc.util.HikariCPSQLException");
+    return config;
   }
 
   HikariDataSource open(Field field) {

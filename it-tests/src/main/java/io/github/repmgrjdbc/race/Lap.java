@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.TreeMap;
-import org.jspecify.annotations.Nullable;
+import java.util.concurrent.TimeUnit;
 
 /**
  * One failover and what it cost each contender. Times are milliseconds since the fault.
@@ -36,6 +36,9 @@ record Lap(
 
   private static final int LAST_STEP = 40_000;
 
+  /** A call that is under way for longer than that after the promotion hangs. */
+  private static final long HANGS_NANOS = TimeUnit.SECONDS.toNanos(5);
+
   /**
    * What it cost one of them; {@link #NEVER} where it did not come to it.
    *
@@ -43,12 +46,11 @@ record Lap(
    * @param first from the promotion to the first row that the promoted node took
    * @param last the same for the last of the threads
    * @param longestBlock the longest time that a call took, after the fault
-   * @param hung calls that had not returned when the old primary was given back
+   * @param hung calls that took more than 5 s of the time after the promotion
    * @param failed calls that failed after the fault
-   * @param stale rows that the old primary took after the promotion
+   * @param stale rows that the old primary acknowledged after the promotion
    * @param acknowledged rows in all
-   * @param cpuSeconds from the fault until all had recovered, or were given up
-   * @param cold where ten new connections of a new pool led, if that was tried
+   * @param cpuSeconds from the fault until 5 s after the promotion
    * @param rows acknowledged rows in each step
    */
   record Run(
@@ -61,8 +63,13 @@ record Lap(
       long stale,
       long acknowledged,
       double cpuSeconds,
-      @Nullable String cold,
-      List<Integer> rows) {}
+      List<Integer> rows) {
+
+    /** From the first thread's row to the last one's. */
+    double spread() {
+      return last == NEVER ? NEVER : last - first;
+    }
+  }
 
   /** What happened when, by {@link System#nanoTime()}. */
   record Times(long struck, long promoted, long returned, long ended) {
@@ -70,6 +77,11 @@ record Lap(
     double millis(long nanoTime) {
       return (nanoTime - struck) / 1e6;
     }
+  }
+
+  /** By how much the longest of these calls took longer than the failover itself. */
+  double overrun(Run run) {
+    return run.longestBlock() - promotion;
   }
 
   /** What it cost this one, which took part. */
@@ -89,8 +101,7 @@ record Lap(
       String oldServer,
       String newServer,
       boolean wroteBefore,
-      double cpuSeconds,
-      @Nullable String cold) {
+      double cpuSeconds) {
     Map<Integer, Long> firstByThread = new TreeMap<>();
     for (Call call : calls) {
       if (newServer.equals(call.server())) {
@@ -112,10 +123,7 @@ record Lap(
             .max()
             .orElse(0),
         after.stream()
-            .filter(
-                call ->
-                    call.start() - times.promoted < 0
-                        && (call.hangs() || call.end() - times.returned > 0))
+            .filter(call -> call.end() - Math.max(call.start(), times.promoted) > HANGS_NANOS)
             .count(),
         after.stream().filter(call -> call.failure() != null).count(),
         after.stream()
@@ -123,7 +131,6 @@ record Lap(
             .count(),
         calls.stream().filter(call -> call.server() != null).count(),
         cpuSeconds,
-        cold,
         rows(calls, times));
   }
 

@@ -51,12 +51,18 @@ public final class Race implements AutoCloseable {
 
   private static final Duration AFTERWARDS_STALE = Duration.ofSeconds(10);
 
+  /** All are measured for as long, whoever recovers when. */
+  private static final Duration CPU_AFTER_PROMOTION = Duration.ofSeconds(5);
+
+  private static final int WARM_UP_CONNECTIONS = 100;
+
   private final List<Contender> contenders;
   private final Path directory;
   private final Random random;
   private final String parameters;
   private @Nullable RepmgrCluster cluster;
   private boolean healing;
+  private boolean warm;
 
   /**
    * Makes a race.
@@ -94,7 +100,7 @@ public final class Race implements AutoCloseable {
         LOG.warn("another cluster is started: {}", e.getMessage());
       }
     }
-    close();
+    abandonCluster();
     RepmgrCluster started = RepmgrCluster.builder().healing(course.healing()).start();
     cluster = started;
     healing = course.healing();
@@ -106,6 +112,13 @@ public final class Race implements AutoCloseable {
               + " PRIMARY KEY (run, thread, seq))");
       statement.execute("GRANT ALL ON public.race TO " + started.user());
     }
+    if (!warm) {
+      // For the one that is told directly: the contenders' code is warm as well.
+      for (int i = 0; i < WARM_UP_CONNECTIONS; i++) {
+        insertDirectly(started.primary().containerAddress().host(), field(started), "warm-up " + i);
+      }
+      warm = true;
+    }
     return started;
   }
 
@@ -114,7 +127,9 @@ public final class Race implements AutoCloseable {
     Field field = field(on);
     List<Entrant> entrants = new ArrayList<>();
     try (PromotionWatch watch = PromotionWatch.start(on.standbys())) {
-      for (Contender contender : contenders) {
+      List<Contender> order = new ArrayList<>(contenders);
+      Collections.shuffle(order, random);
+      for (Contender contender : order) {
         entrants.add(Entrant.start(contender, field, name, directory));
       }
       List<Boolean> wroteBefore = ask(entrants, "await-rows", ROWS_BEFORE, WARM_UP_TIMEOUT);
@@ -122,9 +137,11 @@ public final class Race implements AutoCloseable {
       CompletableFuture<Double> direct =
           CompletableFuture.supplyAsync(() -> connectAtPromotion(watch, field, name));
       CompletableFuture<Long> strike = CompletableFuture.supplyAsync(() -> course.strike(old));
-      Promotion promotion = await(watch);
-      ask(entrants, "await-since", promotion.nanoTime(), PATIENCE);
+      Promotion promotion = await(watch, strike);
+      LockSupport.parkNanos(
+          promotion.nanoTime() + CPU_AFTER_PROMOTION.toNanos() - System.nanoTime());
       List<Long> cpuAfter = entrants.stream().map(Entrant::cpuNanos).toList();
+      ask(entrants, "await-since", promotion.nanoTime(), PATIENCE);
       long struck = strike.join();
       long returned = System.nanoTime();
       course.undo(old);
@@ -132,7 +149,6 @@ public final class Race implements AutoCloseable {
         awaitReturn(on, old);
       }
       LockSupport.parkNanos((course.healing() ? AFTERWARDS : AFTERWARDS_STALE).toNanos());
-      List<@Nullable String> cold = course.healing() ? none(entrants) : coldStarts(entrants);
       Lap.Times times = new Lap.Times(struck, promotion.nanoTime(), returned, System.nanoTime());
       Map<Contender, Lap.Run> runs = new EnumMap<>(Contender.class);
       for (int i = 0; i < entrants.size(); i++) {
@@ -144,8 +160,7 @@ public final class Race implements AutoCloseable {
                 old.containerAddress().host(),
                 promotion.node().containerAddress().host(),
                 wroteBefore.get(i),
-                (cpuAfter.get(i) - cpuBefore.get(i)) / 1e9,
-                cold.get(i)));
+                (cpuAfter.get(i) - cpuBefore.get(i)) / 1e9));
       }
       return new Lap(
           course,
@@ -178,24 +193,16 @@ public final class Race implements AutoCloseable {
     return entrants.stream().map(Entrant::answer).map(Boolean::valueOf).toList();
   }
 
-  private static List<@Nullable String> none(List<Entrant> entrants) {
-    return new ArrayList<>(Collections.nCopies(entrants.size(), null));
-  }
-
-  private static List<@Nullable String> coldStarts(List<Entrant> entrants) {
-    entrants.forEach(entrant -> entrant.order("cold"));
-    List<@Nullable String> answers = new ArrayList<>();
-    entrants.forEach(entrant -> answers.add(entrant.answer()));
-    return answers;
-  }
-
-  private static Promotion await(PromotionWatch watch) {
+  private static Promotion await(PromotionWatch watch, CompletableFuture<Long> strike) {
     Awaitility.await("a promotion")
         .pollInSameThread()
         .pollDelay(Duration.ZERO)
         .pollInterval(Duration.ofMillis(5))
         .atMost(PROMOTION_TIMEOUT)
-        .until(() -> watch.promotion().isPresent());
+        .until(() -> watch.promotion().isPresent() || strike.isCompletedExceptionally());
+    if (watch.promotion().isEmpty()) {
+      strike.join();
+    }
     return watch.promotion().orElseThrow();
   }
 
@@ -221,6 +228,16 @@ public final class Race implements AutoCloseable {
     }
     String host = watch.promotion().get().node().containerAddress().host();
     long began = System.nanoTime();
+    try {
+      insertDirectly(host, field, lap);
+      return (System.nanoTime() - began) / 1e6;
+    } catch (SQLException e) {
+      LOG.warn("the direct connection failed", e);
+      return Lap.NEVER;
+    }
+  }
+
+  private static void insertDirectly(String host, Field field, String lap) throws SQLException {
     try (Connection connection =
             DriverManager.getConnection(
                 "jdbc:postgresql://%s:%d/%s?connectTimeout=10&socketTimeout=10"
@@ -229,10 +246,6 @@ public final class Race implements AutoCloseable {
                 field.password());
         Statement statement = connection.createStatement()) {
       statement.execute("INSERT INTO public.race VALUES ('%s direct', 0, 0)".formatted(lap));
-      return (System.nanoTime() - began) / 1e6;
-    } catch (SQLException e) {
-      LOG.warn("the direct connection failed", e);
-      return Lap.NEVER;
     }
   }
 
@@ -241,9 +254,13 @@ public final class Race implements AutoCloseable {
     return Objects.requireNonNull(cluster).surroundings();
   }
 
-  /** Removes the cluster; what its nodes have logged is kept. */
   @Override
   public void close() {
+    abandonCluster();
+  }
+
+  /** Removes the cluster; what its nodes have logged is kept. The next lap gets another one. */
+  void abandonCluster() {
     RepmgrCluster current = cluster;
     cluster = null;
     if (current != null) {

@@ -25,7 +25,7 @@ public final class RaceMain {
       Map<Course, Integer> laps, long seed, List<Contender> contenders, String parameters) {
 
     static Options parse(String[] arguments) {
-      int rounds = 3;
+      int rounds = 0;
       long seed = (System.nanoTime() & 0xffff) + 1;
       boolean all = false;
       List<Course> courses = new ArrayList<>();
@@ -53,7 +53,7 @@ public final class RaceMain {
       RepmgrConfig.parse("jdbc:repmgr://host/db?" + String.join("&", parameters), new Properties());
       Map<Course, Integer> laps = new EnumMap<>(Course.class);
       for (Course course : courses.isEmpty() ? List.of(Course.values()) : courses) {
-        laps.put(course, all ? (course == Course.KILL ? 30 : 10) : rounds);
+        laps.put(course, rounds > 0 ? rounds : !all ? 3 : course == Course.KILL ? 30 : 10);
       }
       return new Options(
           laps,
@@ -106,17 +106,31 @@ public final class RaceMain {
     String about = "";
     List<Course> schedule = options.schedule();
     List<Lap> laps = new ArrayList<>();
+    int failed = 0;
     Map<Course, Integer> numbers = new EnumMap<>(Course.class);
     try (Race race = new Race(options.contenders, DIRECTORY, options.seed, options.parameters)) {
       for (Course course : schedule) {
-        Lap lap = race.run(course, numbers.merge(course, 1, Integer::sum));
-        laps.add(lap);
-        System.out.printf("%d of %d: %s%n", laps.size(), schedule.size(), Report.line(lap));
+        String place = "%d of %d".formatted(laps.size() + failed + 1, schedule.size());
+        try {
+          Lap lap = race.run(course, numbers.merge(course, 1, Integer::sum));
+          laps.add(lap);
+          System.out.printf("%s: %s%n", place, Report.line(lap));
+        } catch (RuntimeException e) {
+          // It must not cost the other laps; nor may it be forgotten.
+          failed++;
+          System.out.printf("%s: %s: FAILED: %s%n", place, course.title(), e);
+          race.abandonCluster();
+          continue;
+        }
         // After each: a race is long, and may be interrupted.
         about = "%s; `%s`, seed %d".formatted(race.surroundings(), COMMAND, options.seed);
+        if (failed > 0) {
+          about += "; %d laps failed".formatted(failed);
+        }
         new Report(about, laps).write(DIRECTORY);
       }
     }
     System.out.printf("%n%s", new Report(about, laps).markdown());
+    System.exit(failed == 0 ? 0 : 1);
   }
 }

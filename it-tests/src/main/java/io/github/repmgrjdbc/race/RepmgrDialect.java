@@ -15,18 +15,27 @@ import software.amazon.jdbc.util.Pair;
 
 /**
  * What a team could write for the AWS wrapper that has a repmgr cluster: the topology is the node
- * table, and a node is the writer if its own copy has it as the active primary.
+ * table. Who is the writer is read there, too; or it is whoever is not in recovery, which is known
+ * a second earlier: a promotion is written into the table after it.
  */
 final class RepmgrDialect extends PgDialect implements TopologyDialect {
 
   /** Node names, as the node table has them, and addresses: what a DNS would do for a team. */
   private final String addresses;
 
-  RepmgrDialect(Map<String, String> addressesByName) {
+  private final boolean byTable;
+
+  /**
+   * Makes one.
+   *
+   * @param byTable whether the node table says who is the writer
+   */
+  RepmgrDialect(Map<String, String> addressesByName, boolean byTable) {
     addresses =
         addressesByName.entrySet().stream()
             .map(host -> "('%s', '%s')".formatted(host.getKey(), host.getValue()))
             .collect(Collectors.joining(", ", "(values ", ") as address (name, host)"));
+    this.byTable = byTable;
   }
 
   @Override
@@ -46,14 +55,21 @@ final class RepmgrDialect extends PgDialect implements TopologyDialect {
 
   @Override
   public String getTopologyQuery() {
-    return "select host, active and type = 'primary', 0::float8, 0::float8, clock_timestamp()"
-        + " from repmgr.nodes join %s on name = node_name where type <> 'witness'"
-            .formatted(addresses);
+    String isWriter = "active and type = 'primary'";
+    if (!byTable) {
+      isWriter =
+          "case when pg_catalog.pg_is_in_recovery() then %s else node_id = repmgr.get_local_node_id() end"
+              .formatted(isWriter);
+    }
+    return "select host, %s, 0::float8, 0::float8, clock_timestamp() from repmgr.nodes join %s on name = node_name where type <> 'witness'"
+        .formatted(isWriter, addresses);
   }
 
   @Override
   public String getWriterIdQuery() {
-    return own() + " and type = 'primary' and active and not pg_catalog.pg_is_in_recovery()";
+    return own()
+        + " and not pg_catalog.pg_is_in_recovery()"
+        + (byTable ? " and type = 'primary' and active" : "");
   }
 
   @Override

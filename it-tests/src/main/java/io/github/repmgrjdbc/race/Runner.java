@@ -1,7 +1,6 @@
 package io.github.repmgrjdbc.race;
 
 import com.sun.management.OperatingSystemMXBean;
-import com.zaxxer.hikari.HikariDataSource;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -16,13 +15,10 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
-import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Predicate;
 import javax.sql.DataSource;
-import org.jspecify.annotations.Nullable;
 
 /**
  * One contender, in a process of its own: eight threads that write through its pool, one row after
@@ -30,9 +26,9 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>It is told what to do on standard input, by {@link Entrant}, and answers on standard output:
  * {@code await-rows N MILLIS} (until every thread has had so many acknowledged, or one of them as
- * many refused), {@code await-since NANOS MILLIS} (one after that moment), {@code cpu}, {@code
- * cold} (where do ten new connections of a new pool go?), and {@code end}, which writes the record
- * to a file and ends the process, whatever still hangs.
+ * many refused, or none has had one for 10 s), {@code await-since NANOS MILLIS} (one after that
+ * moment), {@code cpu}, and {@code end}, which writes the record to a file and ends the process,
+ * whatever still hangs.
  */
 final class Runner {
 
@@ -41,22 +37,21 @@ final class Runner {
   /** Leaves the machine's cores to the cluster: it is about time, not about throughput. */
   private static final long PACE_NANOS = TimeUnit.MILLISECONDS.toNanos(25);
 
-  private static final long COLD_MILLIS = 5_000;
+  private static final long NOT_ONE_NANOS = TimeUnit.SECONDS.toNanos(10);
 
   private static final long POLL_NANOS = TimeUnit.MILLISECONDS.toNanos(5);
 
   private static final String INSERT =
       "INSERT INTO public.race VALUES (?, ?, ?) RETURNING host(inet_server_addr())";
 
-  private final Field field;
   private final Contender contender;
   private final String lap;
   private final DataSource pool;
   private final List<Writer> writers = new ArrayList<>();
+  private final long began = System.nanoTime();
   private volatile boolean ending;
 
   private Runner(Field field, Contender contender, String lap) {
-    this.field = field;
     this.contender = contender;
     this.lap = lap;
     this.pool = contender.open(field);
@@ -90,7 +85,7 @@ final class Runner {
       switch (words[0]) {
         case "await-rows" -> {
           int rows = Integer.parseInt(words[1]);
-          reached(writer -> writer.hasWritten(rows) || anyHasFailed(rows), words[2]);
+          reached(writer -> writer.hasWritten(rows) || cannotWrite(rows), words[2]);
           answers.println(writers.stream().allMatch(writer -> writer.hasWritten(rows)));
         }
         case "await-since" -> {
@@ -98,7 +93,6 @@ final class Runner {
           answers.println(reached(writer -> writer.hasWrittenSince(since), words[2]));
         }
         case "cpu" -> answers.println(cpuNanos());
-        case "cold" -> answers.println(coldStart());
         case "end" -> {
           end(record);
           answers.println("ok");
@@ -123,8 +117,10 @@ final class Runner {
   }
 
   /** Who cannot write before the fault either need not be waited for: its host is a standby. */
-  private boolean anyHasFailed(int times) {
-    return writers.stream().anyMatch(writer -> writer.hasFailed(times));
+  private boolean cannotWrite(int times) {
+    return writers.stream().anyMatch(writer -> writer.hasFailed(times))
+        || (System.nanoTime() - began > NOT_ONE_NANOS
+            && writers.stream().noneMatch(writer -> writer.hasWritten(1)));
   }
 
   private static long cpuNanos() {
@@ -146,41 +142,6 @@ final class Runner {
       }
     }
     Files.write(record, lines);
-  }
-
-  /** Where the connections of a pool lead that is opened now: a count for each server. */
-  private String coldStart() {
-    Map<String, Integer> servers = new TreeMap<>();
-    try (HikariDataSource fresh = contender.open(field)) {
-      fresh.setConnectionTimeout(COLD_MILLIS);
-      List<Connection> taken = new ArrayList<>();
-      for (int i = 0; i < 10; i++) {
-        String server;
-        try {
-          Connection connection = fresh.getConnection();
-          taken.add(connection);
-          server = serverOf(connection);
-        } catch (SQLException e) {
-          server = "error:" + e.getSQLState();
-        }
-        servers.merge(server, 1, Integer::sum);
-      }
-      for (Connection connection : taken) {
-        connection.close();
-      }
-    } catch (SQLException e) {
-      servers.merge("error:" + e.getSQLState(), 1, Integer::sum);
-    }
-    return servers.toString();
-  }
-
-  private static String serverOf(Connection connection) throws SQLException {
-    try (PreparedStatement statement =
-            connection.prepareStatement("select host(inet_server_addr())");
-        ResultSet row = statement.executeQuery()) {
-      row.next();
-      return row.getString(1);
-    }
   }
 
   private final class Writer extends Thread {
@@ -227,16 +188,7 @@ final class Runner {
         synchronized (calls) {
           openSince = start;
         }
-        String server = null;
-        String failure = null;
-        try {
-          server = write(seq);
-        } catch (SQLException e) {
-          failure = String.valueOf(e.getSQLState());
-        } catch (RuntimeException e) {
-          failure = e.getClass().getSimpleName();
-        }
-        record(new Call(id, start, System.nanoTime(), server, failure));
+        record(write(seq, start));
         LockSupport.parkNanos(start + PACE_NANOS - System.nanoTime());
       }
     }
@@ -252,7 +204,10 @@ final class Runner {
       }
     }
 
-    private @Nullable String write(int seq) throws SQLException {
+    private Call write(int seq, long start) {
+      String server = null;
+      String failure = null;
+      long end = 0;
       try (Connection connection = pool.getConnection();
           PreparedStatement statement = connection.prepareStatement(INSERT)) {
         statement.setString(1, lap + " " + contender);
@@ -261,9 +216,18 @@ final class Runner {
         // Autocommit: when the result is here, all of it, the server has committed.
         try (ResultSet row = statement.executeQuery()) {
           row.next();
-          return row.getString(1);
+          server = row.getString(1);
+          end = System.nanoTime();
         }
+      } catch (SQLException e) {
+        failure = String.valueOf(e.getSQLState());
+      } catch (RuntimeException | Error e) {
+        failure = e.getClass().getSimpleName();
       }
+      // What was acknowledged stays so, also if giving the connection back failed.
+      return server == null
+          ? new Call(id, start, System.nanoTime(), null, failure)
+          : new Call(id, start, end, server, null);
     }
   }
 }

@@ -37,6 +37,9 @@ public final class Connector {
   /** The server tells it by itself (PostgreSQL 14 and later: GUC_REPORT), and needs no question. */
   private static final String READ_ONLY = "default_transaction_read_only";
 
+  /** What was opened ahead and does not answer in that time, a new connection is quicker than. */
+  private static final Duration SPARE_CHECK = Duration.ofMillis(500);
+
   /** How often it is looked whether a thread that opens a connection has been interrupted. */
   private static final Duration GLANCE = Duration.ofMillis(50);
 
@@ -68,6 +71,11 @@ public final class Connector {
     spares.clear();
   }
 
+  /** As {@link #endAhead}, at once: none is opened from now on that would not be cut. */
+  public void close() {
+    spares.close();
+  }
+
   /**
    * Opens and verifies one connection, in the calling thread.
    *
@@ -90,7 +98,9 @@ public final class Connector {
     if (spare != null) {
       registry.adopt(spare.dial(), term);
       try {
-        return establish(spare.dial(), spare::connection, address, term, deadline);
+        long soon = tasks.nanoTime() + SPARE_CHECK.toNanos();
+        return establish(
+            spare.dial(), spare::connection, address, term, soon - deadline < 0 ? soon : deadline);
       } catch (SQLException e) {
         LOG.debug("What was opened ahead is of no use; trying anew", e);
       }

@@ -59,8 +59,8 @@ final class Spares {
       registry.withdraw(spare.dial);
       return;
     }
-    tasks.work(() -> spare.open(key.parameters));
     tasks.stepAfter(KEPT, () -> tasks.work(spare::end));
+    tasks.work(() -> spare.open(key.parameters));
   }
 
   /** The one that was opened there with these parameters, if it is ready, once. */
@@ -78,6 +78,11 @@ final class Spares {
               tasks.work(spare::end);
               return true;
             });
+  }
+
+  /** As {@link #clear}, in the calling thread: for when there are none to do the work any more. */
+  void close() {
+    spares.values().forEach(Spare::end);
   }
 
   /** Also one whose socket is closed already: pgJDBC would warn of one that nobody closed. */

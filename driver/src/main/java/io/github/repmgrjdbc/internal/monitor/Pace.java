@@ -9,8 +9,8 @@ import java.util.function.DoubleSupplier;
  * <p>Steady when all is well. Hunting while the primary is in doubt: quick for as long as a usual
  * failover takes, then slower, so that a long outage with many clients does not become a load of
  * its own on the nodes that are left. And the slower, the more there are: all of them together ask
- * a node about {@value #QUESTIONS} times a second at most. Both with jitter, so that clients do not
- * march in step.
+ * a node about {@value #QUESTIONS} times a second, until each has come down to half the steady pace
+ * (with 3,600 clients, by default). All with jitter, so that clients do not march in step.
  */
 final class Pace {
 
@@ -54,8 +54,12 @@ final class Pace {
     long doublings = Math.min(soFar.dividedBy(QUICK), 10);
     Duration wait = hunt.multipliedBy(Math.min(1L << doublings, SLOWEST));
     Duration share = Duration.ofNanos((long) (hunters * (1e9 / QUESTIONS) / MEAN));
-    Duration fair = wait.compareTo(share) < 0 ? share : wait;
-    return jittered(fair.compareTo(steady) < 0 ? fair : steady);
+    // Slower than that, and what was seen of a node would be too old to count before it is asked
+    // again.
+    Duration slowest = steady.multipliedBy(2);
+    Duration calm = wait.compareTo(steady) < 0 ? wait : steady;
+    Duration fair = calm.compareTo(share) < 0 ? share : calm;
+    return jittered(fair.compareTo(slowest) < 0 ? fair : slowest);
   }
 
   private Duration jittered(Duration wait) {

@@ -53,6 +53,7 @@ public final class TopologyMonitor implements AutoCloseable {
     int question;
     int probes;
     @Nullable Long tableReadAt;
+    long askedAt;
     boolean asking;
     boolean outdated;
     boolean listening;
@@ -112,13 +113,14 @@ public final class TopologyMonitor implements AutoCloseable {
     return observations;
   }
 
-  /** Somebody met trouble there: look at once, and hunt until it has answered again. */
+  /** Somebody met trouble there: look soon, and hunt until it has answered again. */
   public void suspect(HostAndPort address) {
     tasks.step(
         () -> {
           if (!closed && loops.containsKey(address)) {
             suspects.add(address);
-            hurry();
+            // Many threads may say so, again and again: no reason to ask quicker than a hunt does.
+            hurry(loop -> pace.hunting(Duration.ZERO, loop.probes));
           }
         });
   }
@@ -245,6 +247,7 @@ public final class TopologyMonitor implements AutoCloseable {
     loop.outdated = false;
     suspects.remove(loop.address);
     long now = tasks.nanoTime();
+    loop.askedAt = now;
     Long readAt = loop.tableReadAt;
     boolean readTable =
         huntingSince == null || readAt == null || now - readAt >= TABLE_INTERVAL.toNanos();
@@ -330,8 +333,7 @@ public final class TopologyMonitor implements AutoCloseable {
               wait.compareTo(TABLE_INTERVAL) < 0 ? wait : TABLE_INTERVAL, () -> ask(loop));
     } else if (since != null) {
       Duration soFar = Duration.ofNanos(tasks.nanoTime() - since);
-      Duration wait =
-          suspects.contains(loop.address) ? Duration.ZERO : pace.hunting(soFar, loop.probes);
+      Duration wait = pace.hunting(soFar, loop.probes);
       loop.cancelWait = tasks.stepAfter(wait, () -> ask(loop));
     } else if (isPrimary(loop.address)
         && last != null
@@ -370,17 +372,38 @@ public final class TopologyMonitor implements AutoCloseable {
 
   /** Has every loop ask now that is not asking already. */
   private void hurry() {
+    hurry(loop -> Duration.ZERO);
+  }
+
+  /**
+   * Has every loop ask that is not asking already.
+   *
+   * @param sinceLast how long after it was asked last
+   */
+  private void hurry(Function<Loop, Duration> sinceLast) {
+    long now = tasks.nanoTime();
     if (huntingSince == null && !suspects.isEmpty()) {
-      huntingSince = tasks.nanoTime();
+      huntingSince = now;
     }
     for (Loop loop : List.copyOf(loops.values())) {
-      if (loop.listening) {
-        loop.probe.wake();
-        cutAfter(probeTimeout, loop);
-      } else if (!loop.asking) {
+      if (!loop.asking) {
         loop.cancelWait.run();
-        ask(loop);
+        long wait = loop.askedAt + sinceLast.apply(loop).toNanos() - now;
+        if (wait <= 0) {
+          askOrWake(loop);
+        } else {
+          loop.cancelWait = tasks.stepAfter(Duration.ofNanos(wait), () -> askOrWake(loop));
+        }
       }
+    }
+  }
+
+  private void askOrWake(Loop loop) {
+    if (loop.listening) {
+      loop.probe.wake();
+      cutAfter(probeTimeout, loop);
+    } else {
+      ask(loop);
     }
   }
 }

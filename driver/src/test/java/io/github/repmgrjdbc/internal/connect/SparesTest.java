@@ -31,6 +31,8 @@ class SparesTest {
   private final SocketRegistry registry =
       new SocketRegistry(new Network(Runnable::run, InetAddress::getAllByName), Runnable::run);
 
+  private boolean works = true;
+
   /** What is to be run later; the test says when that is. */
   private final List<Runnable> later = new ArrayList<>();
 
@@ -88,6 +90,15 @@ class SparesTest {
     assertEquals(0, server.sessions("app"));
   }
 
+  /** At the end there may be no thread that could close them. */
+  @Test
+  void closingClosesThemItself() {
+    open(USER);
+    works = false;
+    spares.close();
+    awaitSessions(0);
+  }
+
   private void open(Map<String, String> parameters) {
     spares.open(server.address(), null, parameters);
   }
@@ -117,7 +128,9 @@ class SparesTest {
 
     @Override
     public void work(Runnable work) {
-      work.run();
+      if (works) {
+        work.run();
+      }
     }
   }
 }

@@ -22,7 +22,7 @@ class PaceTest {
 
   /** With jitter that takes off a tenth in the mean: about 2,000 questions a second in all. */
   @ParameterizedTest
-  @CsvSource({"0,20", "36,20", "360,200", "1000,555", "1800,1000", "100000,1000"})
+  @CsvSource({"0,20", "36,20", "360,200", "1000,555", "1800,1000", "3600,2000", "100000,2000"})
   void theMoreHuntTheSlowerEachOne(int hunters, long millis) {
     Pace pace = new Pace(STEADY, HUNT, () -> 1.0);
     assertEquals(millis, pace.hunting(Duration.ZERO, hunters).toMillis());
@@ -36,9 +36,10 @@ class PaceTest {
   }
 
   @Test
-  void huntingIsNeverSlowerThanSteady() {
+  void huntingIsNeverSlowerThanSteadyButForACrowd() {
     Pace pace = new Pace(Duration.ofMillis(30), HUNT, () -> 1.0);
-    assertEquals(Duration.ofMillis(30), pace.hunting(Duration.ofHours(1), 5_000));
+    assertEquals(Duration.ofMillis(30), pace.hunting(Duration.ofHours(1), 50));
+    assertEquals(Duration.ofMillis(60), pace.hunting(Duration.ofHours(1), 5_000));
   }
 
   @Test

@@ -242,8 +242,25 @@ class TopologyMonitorTest {
     monitor.suspect(address(1));
     tasks.pass(SOON);
     assertEquals(before, node(1).asked);
-    tasks.pass(Duration.ofMillis(500));
+    tasks.pass(Duration.ofMillis(500).plus(HUNT));
     assertEquals(before + 1, node(1).asked);
+  }
+
+  /** Many threads that wait for a connection meet the same trouble. */
+  @Test
+  void manySuspicionsAskNoQuickerThanAHunt() {
+    startSteady();
+    tasks.pass(Duration.ofMillis(100));
+    int suspect = node(1).asked;
+    int other = node(2).asked;
+    for (int i = 0; i < 1_000; i++) {
+      monitor.suspect(address(1));
+      tasks.pass(Duration.ofMillis(1));
+    }
+    suspect = node(1).asked - suspect;
+    other = node(2).asked - other;
+    assertTrue(suspect >= 45 && suspect <= 65, "asked " + suspect + " times in a second");
+    assertTrue(other >= 45 && other <= 65, "the other one was asked " + other + " times");
   }
 
   @Test
