@@ -3,6 +3,7 @@ package io.github.repmgrjdbc.cost;
 import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.testing.RepmgrCluster;
 import io.github.repmgrjdbc.testing.RepmgrNode;
+import java.io.File;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -12,6 +13,7 @@ import java.sql.SQLException;
 import java.sql.Statement;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.Collections;
 import java.util.HashMap;
@@ -52,7 +54,8 @@ public final class Cost {
 
   /** See {@code cost --help}. */
   public static void main(String[] arguments) throws Exception {
-    int rounds = 5;
+    // A multiple of three: each of three drivers is as often the first, and as often the last.
+    int rounds = 6;
     String only = "";
     for (int i = 0; i + 1 < arguments.length; i += 2) {
       switch (arguments[i]) {
@@ -252,8 +255,7 @@ public final class Cost {
       List<String> command = new ArrayList<>();
       command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
       command.addAll(QUIET);
-      command.addAll(
-          List.of("-cp", System.getProperty("java.class.path"), FirstConnection.class.getName()));
+      command.addAll(List.of("-cp", classPath(driver), FirstConnection.class.getName()));
       ProcessBuilder builder = new ProcessBuilder(command);
       builder.environment().put(FirstConnection.URL, url);
       builder.redirectError(ProcessBuilder.Redirect.DISCARD);
@@ -269,6 +271,20 @@ public final class Cost {
           (System.nanoTime() - began) / 1e3,
           Double.NaN);
     }
+  }
+
+  /** What an application with that driver has: DriverManager loads every driver that it finds. */
+  private static String classPath(String driver) {
+    List<String> jars = new ArrayList<>(List.of("postgresql-", "slf4j-api-", "logback-"));
+    if (driver.equals(OURS)) {
+      jars.addAll(List.of("repmgr-jdbc-", "caffeine-"));
+    }
+    return Arrays.stream(System.getProperty("java.class.path").split(File.pathSeparator, -1))
+        .filter(
+            entry ->
+                !entry.endsWith(".jar")
+                    || jars.stream().anyMatch(new File(entry).getName()::startsWith))
+        .collect(Collectors.joining(File.pathSeparator));
   }
 
   private void add(String what, String driver, double micros, double allocated) {

@@ -176,21 +176,20 @@ public final class Load {
   /** The most of the crowd speak only the probe; some are whole data sources that watch. */
   private static void crowd(RepmgrCluster cluster, int clients) throws SQLException {
     RepmgrNode old = cluster.awaitHealthy(TIMEOUT);
-    int whole = Math.min(clients, WHOLE);
     RepmgrDataSource asks = watching(cluster, 0, () -> {});
     String question = Crowd.question(old, TIMEOUT);
     asks.close();
     System.out.printf(
         "%,d clients, %d of them whole data sources, the others pgbench with the probe's question:%n",
-        clients, whole);
-    try (Crowd steady = Crowd.start(cluster, question, clients - whole, clients, TIMEOUT)) {
+        clients, WHOLE);
+    try (Crowd steady = Crowd.start(cluster, question, clients - WHOLE, clients, TIMEOUT)) {
       sample(cluster, "calm, " + steady);
     }
-    AtomicLongArray seen = new AtomicLongArray(whole);
+    AtomicLongArray seen = new AtomicLongArray(WHOLE);
     List<RepmgrDataSource> sources = new ArrayList<>();
-    try (Crowd hunting = Crowd.start(cluster, question, clients - whole, QUESTIONS, TIMEOUT)) {
+    try (Crowd hunting = Crowd.start(cluster, question, clients - WHOLE, QUESTIONS, TIMEOUT)) {
       // Now: a data source counts the crowd when it connects, and seldom again.
-      for (int i = 0; i < whole; i++) {
+      for (int i = 0; i < WHOLE; i++) {
         int client = i;
         sources.add(watching(cluster, i, () -> seen.set(client, System.nanoTime())));
       }
@@ -204,12 +203,15 @@ public final class Load {
         report("from the kill to the promotion", before, usage(List.copyOf(before.keySet())));
         Awaitility.await("all to see it")
             .atMost(TIMEOUT)
-            .until(() -> count(seen, promotion.nanoTime()) == whole);
-        double[] lags = new double[whole];
-        for (int i = 0; i < whole; i++) {
+            .until(() -> count(seen, promotion.nanoTime()) == WHOLE);
+        double[] lags = new double[WHOLE];
+        for (int i = 0; i < WHOLE; i++) {
           lags[i] = (seen.get(i) - promotion.nanoTime()) / 1e6;
         }
-        print("promoted after %.1f s".formatted((promotion.nanoTime() - struck) / 1e9), lags);
+        print(
+            "promoted after %.1f s; seen by the data sources"
+                .formatted((promotion.nanoTime() - struck) / 1e9),
+            lags);
       }
     } finally {
       sources.forEach(RepmgrDataSource::close);
@@ -283,7 +285,9 @@ public final class Load {
         thread.start();
       }
     }
-    ready.await();
+    if (!ready.await(TIMEOUT.toSeconds(), TimeUnit.SECONDS)) {
+      throw new IllegalStateException(ready.getCount() + " threads got no connection");
+    }
     try (PromotionWatch watch = PromotionWatch.start(cluster.standbys())) {
       Map<RepmgrNode, Usage> before = usage(cluster.standbys());
       old.kill();

@@ -40,7 +40,7 @@ public final class Race implements AutoCloseable {
 
   private static final Duration HEALTH_TIMEOUT = Duration.ofMinutes(2);
   private static final Duration PROMOTION_TIMEOUT = Duration.ofMinutes(1);
-  private static final int ROWS_BEFORE = 100;
+  private static final int ROWS_BEFORE = 50;
   private static final Duration WARM_UP_TIMEOUT = Duration.ofSeconds(20);
 
   /** Who has not recovered so long after the promotion is given up. */

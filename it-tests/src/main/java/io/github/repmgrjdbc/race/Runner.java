@@ -35,7 +35,7 @@ final class Runner {
   static final int THREADS = 8;
 
   /** Leaves the machine's cores to the cluster: it is about time, not about throughput. */
-  private static final long PACE_NANOS = TimeUnit.MILLISECONDS.toNanos(25);
+  private static final long PACE_NANOS = TimeUnit.MILLISECONDS.toNanos(50);
 
   private static final long NOT_ONE_NANOS = TimeUnit.SECONDS.toNanos(10);
 

@@ -48,7 +48,14 @@ class BlockedCallsIT {
   }
 
   @ParameterizedTest
-  @CsvSource({"FREEZE, disable", "FREEZE, require", "CUT_OFF, disable", "CUT_OFF, require"})
+  @CsvSource({
+    "FREEZE, disable",
+    "FREEZE, require",
+    "CUT_OFF, disable",
+    "CUT_OFF, require",
+    "KILL, disable",
+    "KILL, require"
+  })
   void endWithThePromotion(Fault fault, String sslmode) throws Exception {
     RepmgrNode primary = shared.awaitHealthy(HEALTH_TIMEOUT);
     List<Caller> callers = new ArrayList<>();
