@@ -4,10 +4,12 @@ import java.io.IOException;
 import java.net.InetAddress;
 import java.net.Socket;
 import java.util.Map;
-import java.util.UUID;
+import java.util.Properties;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicLong;
 import javax.net.SocketFactory;
 import org.jspecify.annotations.Nullable;
+import org.postgresql.PGProperty;
 
 /**
  * The socket factory that pgJDBC is told to use, by class name. It leads from there back to the
@@ -21,15 +23,17 @@ public final class DialSocketFactory extends SocketFactory {
 
   private static final Map<String, Dial> DIALS = new ConcurrentHashMap<>();
 
+  private static final AtomicLong NUMBER = new AtomicLong();
+
   private final Dial dial;
 
   /**
-   * Called by pgJDBC.
+   * Called by pgJDBC, which looks for a constructor like this one first.
    *
-   * @param token what {@link #announce} gave
+   * @param properties the connection's; as its argument the factory has what {@link #announce} gave
    */
-  public DialSocketFactory(String token) {
-    Dial announced = DIALS.get(token);
+  public DialSocketFactory(Properties properties) {
+    Dial announced = DIALS.get(properties.getProperty(PGProperty.SOCKET_FACTORY_ARG.getName(), ""));
     if (announced == null) {
       throw new IllegalStateException("No connection is being opened under this token");
     }
@@ -37,7 +41,7 @@ public final class DialSocketFactory extends SocketFactory {
   }
 
   static String announce(Dial dial) {
-    String token = UUID.randomUUID().toString();
+    String token = Long.toString(NUMBER.incrementAndGet());
     DIALS.put(token, dial);
     return token;
   }

@@ -27,6 +27,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Properties;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.ExecutionException;
@@ -262,11 +263,13 @@ class DialTest {
   @Test
   void aTokenIsGoodOnlyWhileItsConnectionIsOpened() throws IOException {
     String token = DialSocketFactory.announce(dial);
-    new DialSocketFactory(token).createSocket().close();
+    Properties properties = new Properties();
+    properties.setProperty("socketFactoryArg", token);
+    new DialSocketFactory(properties).createSocket().close();
 
     DialSocketFactory.withdraw(token);
 
-    assertThrows(IllegalStateException.class, () -> new DialSocketFactory(token));
+    assertThrows(IllegalStateException.class, () -> new DialSocketFactory(properties));
   }
 
   /** The one static map of the driver holds no dial that has been opened, or failed to. */
