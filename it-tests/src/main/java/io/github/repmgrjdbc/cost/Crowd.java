@@ -24,8 +24,10 @@ import org.testcontainers.utility.DockerImageName;
 final class Crowd implements AutoCloseable {
 
   /** What counts is the name that the driver gives its probes. */
+  private static final String NAME = "repmgr-jdbc monitor";
+
   private static final String PROBES =
-      "FROM pg_stat_activity WHERE application_name = 'repmgr-jdbc monitor'";
+      "FROM pg_stat_activity WHERE application_name = '" + NAME + "'";
 
   /** How a question ends that has the node table in it. */
   private static final String END = "order by node.node_id";
@@ -58,7 +60,7 @@ final class Crowd implements AutoCloseable {
             .withNetworkMode(cluster.name())
             .withLabel(RepmgrCluster.LABEL, cluster.name())
             .withEnv("PGPASSWORD", cluster.password())
-            .withEnv("PGAPPNAME", "repmgr-jdbc monitor")
+            .withEnv("PGAPPNAME", NAME)
             .withCopyToContainer(Transferable.of(question), "/question.sql")
             .withCreateContainerCmdModifier(
                 create -> create.withEntrypoint("bash", "-c", script + "wait"));
