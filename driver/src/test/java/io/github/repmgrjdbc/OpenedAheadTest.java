@@ -156,6 +156,25 @@ class OpenedAheadTest {
     assertEquals(n2.port(), portOf(waiting.get(SOON.toSeconds(), SECONDS)));
   }
 
+  /** What the first hunt opened is not for the second, and its end does not end what that opens. */
+  @Test
+  void eachHuntHasItsOwn() throws Exception {
+    Future<Connection> first = loseThePrimaryAndWait();
+    n1.restart();
+    assertEquals(n1.port(), portOf(first.get(SOON.toSeconds(), SECONDS)));
+    int accepted = n2.accepted();
+    n1.kill();
+    Future<Connection> second = threads.submit(() -> dataSource.getConnection());
+    await().atMost(SOON).until(() -> n2.accepted() > accepted && n2.sessions("app") == 1);
+    int opened = n2.accepted();
+    await()
+        .during(Duration.ofMillis(1_500))
+        .atMost(SOON)
+        .until(() -> n2.accepted() == opened && n2.sessions("app") == 1);
+    n2.primary(2);
+    assertEquals(n2.port(), portOf(second.get(SOON.toSeconds(), SECONDS)));
+  }
+
   /** It is verified like any other. */
   @Test
   void whatLeadsElsewhereIsNotReturned() throws Exception {
