@@ -1,5 +1,6 @@
 package io.github.repmgrjdbc;
 
+import io.github.repmgrjdbc.internal.wire.AllowedHosts;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -36,10 +37,13 @@ import org.postgresql.PGProperty;
  * @param repmgrUser who reads it, or null for the connection's user
  * @param repmgrPassword that user's password, or null for the connection's
  * @param addressMap node name or conninfo host to the address to dial; default empty
+ * @param allowedHosts where connections may go, the configured hosts apart: names, addresses, CIDR
+ *     ranges; default {@code ""}, anywhere
  * @param failoverTimeout how long {@code getConnection} waits for a primary; default 60 s
  * @param steadyInterval time between two probes of a node while all is well; default 1 s
  * @param huntInterval the same while the primary is in doubt; default 20 ms
  * @param probeTimeout a probe's deadline, connect included; default 2 s
+ * @param primaryPolicy what it takes to be served as the primary; default {@code latest}
  * @param loginTimeout pgJDBC's parameter of that name, here the deadline of all that {@code
  *     getConnection} does; zero means none; default zero
  * @param addressTranslator asked before the address map, or null; builder only
@@ -55,10 +59,12 @@ public record RepmgrConfig(
     @Nullable String repmgrUser,
     @Nullable String repmgrPassword,
     Map<String, HostAndPort> addressMap,
+    String allowedHosts,
     Duration failoverTimeout,
     Duration steadyInterval,
     Duration huntInterval,
     Duration probeTimeout,
+    PrimaryPolicy primaryPolicy,
     Duration loginTimeout,
     @Nullable AddressTranslator addressTranslator,
     Map<String, String> driverProperties) {
@@ -73,6 +79,7 @@ public record RepmgrConfig(
   static final String REPMGR_USER = "repmgrUser";
   static final String REPMGR_PASSWORD = "repmgrPassword";
   static final String ADDRESS_MAP = "addressMap";
+  static final String ALLOWED_HOSTS = "allowedHosts";
   static final String FAILOVER_TIMEOUT = "failoverTimeout";
   static final String STEADY_INTERVAL = "steadyInterval";
   static final String HUNT_INTERVAL = "huntInterval";
@@ -103,6 +110,7 @@ public record RepmgrConfig(
     own.put(REPMGR_USER, null);
     own.put(REPMGR_PASSWORD, null);
     own.put(ADDRESS_MAP, null);
+    own.put(ALLOWED_HOSTS, null);
     own.put(FAILOVER_TIMEOUT, "60s");
     own.put(STEADY_INTERVAL, "1s");
     own.put(HUNT_INTERVAL, "20ms");
@@ -152,10 +160,12 @@ public record RepmgrConfig(
         newRepmgrUser,
         newRepmgrPassword,
         addressMap,
+        allowedHosts,
         failoverTimeout,
         steadyInterval,
         huntInterval,
         probeTimeout,
+        primaryPolicy,
         loginTimeout,
         addressTranslator,
         driverProperties);
@@ -336,11 +346,6 @@ public record RepmgrConfig(
               driverProperties.put(name, setting.value);
             }
           });
-      String policy = text(PRIMARY_POLICY);
-      if (!"latest".equals(policy)) {
-        String planned = "quorum".equals(policy) ? " (not supported yet)" : "";
-        throw bad(PRIMARY_POLICY, "'" + policy + "'" + planned + "; allowed is latest");
-      }
       Duration hunt = duration(HUNT_INTERVAL);
       Duration steady = duration(STEADY_INTERVAL);
       if (steady.compareTo(hunt) < 0) {
@@ -358,10 +363,12 @@ public record RepmgrConfig(
           optional(REPMGR_USER),
           optional(REPMGR_PASSWORD),
           readAddressMap(),
+          readAllowedHosts(),
           duration(FAILOVER_TIMEOUT),
           steady,
           hunt,
           duration(PROBE_TIMEOUT),
+          readPolicy(),
           readLoginTimeout(),
           addressTranslator,
           driverProperties);
@@ -430,6 +437,14 @@ public record RepmgrConfig(
       }
     }
 
+    private PrimaryPolicy readPolicy() {
+      try {
+        return PrimaryPolicy.of(text(PRIMARY_POLICY));
+      } catch (IllegalArgumentException e) {
+        throw bad(PRIMARY_POLICY, String.valueOf(e.getMessage()));
+      }
+    }
+
     private Map<String, HostAndPort> readAddressMap() {
       String text = text(ADDRESS_MAP);
       if (text.isEmpty()) {
@@ -453,6 +468,16 @@ public record RepmgrConfig(
         }
       }
       return map;
+    }
+
+    private String readAllowedHosts() {
+      String text = text(ALLOWED_HOSTS);
+      try {
+        AllowedHosts.of(text);
+      } catch (IllegalArgumentException e) {
+        throw bad(ALLOWED_HOSTS, String.valueOf(e.getMessage()));
+      }
+      return text;
     }
 
     private Duration duration(String name) {

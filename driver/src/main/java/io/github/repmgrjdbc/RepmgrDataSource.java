@@ -196,6 +196,11 @@ public final class RepmgrDataSource implements DataSource, AutoCloseable {
     setProperty(RepmgrConfig.ADDRESS_MAP, map);
   }
 
+  /** Sets where connections may go: names, addresses, CIDR ranges; default anywhere. */
+  public void setAllowedHosts(@Nullable String hosts) {
+    setProperty(RepmgrConfig.ALLOWED_HOSTS, hosts);
+  }
+
   /** Sets how long to wait for a primary, with its unit; default {@code 60s}. */
   public void setFailoverTimeout(@Nullable String timeout) {
     setProperty(RepmgrConfig.FAILOVER_TIMEOUT, timeout);

@@ -23,8 +23,10 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.lang.ref.WeakReference;
+import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.net.SocketTimeoutException;
 import java.sql.Connection;
 import java.sql.ResultSet;
 import java.sql.SQLException;
@@ -154,6 +156,31 @@ class ClusterTest {
 
     assertEquals(n1.port(), portOf(dataSource.getConnection()));
     await().atMost(SOON).until(() -> n2.users().contains("monitor"));
+  }
+
+  @Test
+  void whereConnectionsMayNotGoNothingIsDialled() throws Exception {
+    try (ServerSocket elsewhere = new ServerSocket(0, 5, InetAddress.getByName("127.0.0.9"))) {
+      List<Row> table = new ArrayList<>();
+      table.add(new Row(1, "n1", "primary", true, 0, "host=127.0.0.1 port=" + n1.port()));
+      table.add(
+          new Row(4, "n4", "standby", true, 1, "host=127.0.0.9 port=" + elsewhere.getLocalPort()));
+      n1.table(table);
+      RepmgrDataSource dataSource = dataSource(set("allowedHosts", "10.0.0.0/8, pg4"), n1);
+
+      assertEquals(n1.port(), portOf(dataSource.getConnection()));
+      await()
+          .atMost(SOON)
+          .untilAsserted(
+              () -> {
+                assertEquals(State.SILENT, node(dataSource, 4).state());
+                assertEquals(
+                    "127.0.0.9 is not among allowedHosts: 10.0.0.0/8, pg4",
+                    node(dataSource, 4).detail());
+              });
+      elsewhere.setSoTimeout(10);
+      assertThrows(SocketTimeoutException.class, elsewhere::accept);
+    }
   }
 
   @Test

@@ -131,6 +131,7 @@ public final class FakeServer implements AutoCloseable {
   private volatile @Nullable Boolean tellsApplicationsInRecovery;
   private volatile @Nullable FakeServer behind;
   private volatile boolean readOnly;
+  private volatile int upstreamSeen = -1;
   private volatile int probes = 1;
   private volatile List<String> missingRights = List.of();
 
@@ -229,6 +230,12 @@ public final class FakeServer implements AutoCloseable {
   /** Its {@code default_transaction_read_only} is on. */
   public FakeServer readOnly() {
     readOnly = true;
+    return this;
+  }
+
+  /** Its repmgrd saw its upstream so many seconds ago; -1: not yet. */
+  public FakeServer upstreamSeen(int secondsAgo) {
+    upstreamSeen = secondsAgo;
     return this;
   }
 
@@ -752,10 +759,11 @@ public final class FakeServer implements AutoCloseable {
                 now.timeline,
                 now.systemIdentifier,
                 now.nodeId,
-                sql.contains("get_upstream_node_id") ? now.upstreamId : 0);
+                sql.contains("get_upstream_node_id") ? now.upstreamId : 0,
+                sql.contains("get_upstream_last_seen") ? upstreamSeen : -1);
         return sql.contains("left join repmgr.nodes")
-            ? Result.rows(withTable(who, now.table), 11)
-            : Result.rows(List.of(who), 5);
+            ? Result.rows(withTable(who, now.table), 12)
+            : Result.rows(List.of(who), 6);
       }
       if (sql.contains("pg_stat_get_activity")) {
         return Result.row(probes);

@@ -76,7 +76,7 @@ class RepmgrConfigTest {
                 + "?user=u&password=p%26q%3Dr%25&targetServerType=PRIMARY&repmgrDatabase=meta"
                 + "&repmgrUser=ru&repmgrPassword=rp&addressMap=n1=h1:1,n2=[::1]"
                 + "&failoverTimeout=5min&steadyInterval=2s&huntInterval=1ms&probeTimeout=1h"
-                + "&primaryPolicy=latest&loginTimeout=1.5");
+                + "&primaryPolicy=Quorum&loginTimeout=1.5&allowedHosts=10.0.0.0/8,%20pg1");
 
     assertEquals("u", config.user());
     assertEquals("p&q=r%", config.password());
@@ -90,6 +90,8 @@ class RepmgrConfigTest {
     assertEquals(Duration.ofSeconds(2), config.steadyInterval());
     assertEquals(Duration.ofMillis(1), config.huntInterval());
     assertEquals(Duration.ofHours(1), config.probeTimeout());
+    assertEquals(PrimaryPolicy.QUORUM, config.primaryPolicy());
+    assertEquals("10.0.0.0/8, pg1", config.allowedHosts());
     assertEquals(Duration.ofMillis(1500), config.loginTimeout());
   }
 
@@ -217,8 +219,8 @@ class RepmgrConfigTest {
         "steadyInterval=0s            | '0s' is too short",
         "failoverTimeout=0s           | '0s' is too short; allowed is 1ms",
         "steadyInterval=10ms          | 10ms is less than huntInterval, 20ms",
-        "primaryPolicy=quorum         | 'quorum' (not supported yet); allowed is latest",
-        "primaryPolicy=newest         | 'newest'; allowed is latest",
+        "allowedHosts=pg1:5432        | 'pg1:5432'; allowed is a name (pg1, *.db.example), an address",
+        "primaryPolicy=newest         | 'newest'; allowed is latest or quorum",
         "targetServerType=secondary   | 'secondary' (a read target: not supported yet); allowed is primary",
         "targetServerType=preferSecondary | (a read target: not supported yet)",
         "targetServerType=any         | (a read target: not supported yet)",

@@ -67,7 +67,7 @@ class RepmgrDataSourceTest {
     String setter = "set" + Character.toUpperCase(name.charAt(0)) + name.substring(1);
     dataSource.setUrl(url());
 
-    RepmgrDataSource.class.getMethod(setter, String.class).invoke(dataSource, "no, thanks");
+    RepmgrDataSource.class.getMethod(setter, String.class).invoke(dataSource, "no: thanks");
 
     // What is not as it must be proves that the setter sets this one.
     if (List.of("repmgrDatabase", "repmgrUser", "repmgrPassword").contains(name)) {
@@ -91,6 +91,7 @@ class RepmgrDataSourceTest {
     dataSource.setTargetServerType("primary");
     dataSource.setPrimaryPolicy("latest");
     dataSource.setAddressMap("n1=" + server.address());
+    dataSource.setAllowedHosts("10.0.0.0/8");
     dataSource.setFailoverTimeout("5s");
     dataSource.setSteadyInterval("1s");
     dataSource.setHuntInterval("10ms");

@@ -16,6 +16,7 @@ import io.github.repmgrjdbc.internal.topology.Decision;
 import io.github.repmgrjdbc.internal.topology.NodeProbe;
 import io.github.repmgrjdbc.internal.topology.Observation;
 import io.github.repmgrjdbc.internal.topology.Resolver;
+import io.github.repmgrjdbc.internal.wire.AllowedHosts;
 import io.github.repmgrjdbc.internal.wire.Network;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -34,6 +35,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.PGProperty;
 import org.slf4j.Logger;
@@ -106,7 +108,7 @@ final class Cluster implements AutoCloseable {
     String name = "repmgr-jdbc " + config.database();
     tasks = new ThreadTasks(name);
     listenerThread = listenerThread(name);
-    Network network = new Network(tasks::work, InetAddress::getAllByName);
+    Network network = new Network(tasks::work, InetAddress::getAllByName, allowedHosts(config));
     registry = new SocketRegistry(network, tasks::work);
     connector = new Connector(config.database(), registry, tasks);
     addressMap = new AddressMap(config);
@@ -117,12 +119,21 @@ final class Cluster implements AutoCloseable {
             config.steadyInterval(),
             config.huntInterval(),
             config.probeTimeout(),
-            new Resolver(config.hosts(), addressMap),
+            new Resolver(config.hosts(), addressMap, config.primaryPolicy()),
             address ->
                 new NodeProbe(address, config.repmgrDatabase(), this::probeParameters, network),
             tasks,
             this::decided);
     monitor.start(memory.resumed());
+  }
+
+  /** What somebody has configured is what that somebody trusts. */
+  private static AllowedHosts allowedHosts(RepmgrConfig config) {
+    return AllowedHosts.of(config.allowedHosts())
+        .and(
+            Stream.concat(config.hosts().stream(), config.addressMap().values().stream())
+                .map(HostAndPort::host)
+                .toList());
   }
 
   ClusterView view() {
@@ -193,15 +204,12 @@ final class Cluster implements AutoCloseable {
           Connection connection =
               connector.open(
                   primary.address(), peerOf(primary.address()), term, parameters, deadline);
-          if (!closed && term.equals(view.term())) {
-            if (login.equals(offered)) {
-              // It is right here. The probes take it when a node refuses theirs.
-              probeLogin.prove(login);
-            }
-            lastParameters = parameters;
-            return connection;
+          if (login.equals(offered)) {
+            // It is right here. The probes take it when a node refuses theirs.
+            probeLogin.prove(login);
           }
-          connection.close();
+          lastParameters = parameters;
+          return connection;
         } catch (SQLException e) {
           lastFailure = e;
           boolean incurable = Observation.Failure.isIncurable(e);
@@ -390,7 +398,7 @@ final class Cluster implements AutoCloseable {
       // The registry first: who reads the new view must be allowed to act on it. The view next:
       // what is cut finds it when it tries again. Then everybody else.
       // Without a term, after forget(), nobody is known to be superseded: what is open may live.
-      int cut = next.term() == null ? 0 : registry.allow(allowed(current), current.reason());
+      int cut = next.term() == null ? 0 : registry.allow(allowed(next), current.reason());
       view = current;
       signalChange();
       if (next.warning()) {
@@ -423,14 +431,8 @@ final class Cluster implements AutoCloseable {
   }
 
   /** Connections of a primary that is silent may live; those of one that was refused may not. */
-  private static @Nullable Term allowed(ClusterView view) {
-    Term term = view.term();
-    boolean refused =
-        term != null
-            && view.nodes().stream()
-                .anyMatch(
-                    node -> node.id() == term.primaryId() && node.state() == State.SUPERSEDED);
-    return refused ? null : term;
+  private static @Nullable Term allowed(Decision decision) {
+    return decision.fenced() ? null : decision.term();
   }
 
   private void signalChange() {

@@ -122,9 +122,7 @@ public final class Connector {
       watch.start();
       connection = opening.open();
       verify(connection, address, term);
-      if (!dial.handOver()) {
-        throw new SQLException(dial.cutReason());
-      }
+      registry.handOver(dial, term);
       return connection;
     } catch (SQLException | RuntimeException e) {
       String cut = dial.cutReason();

@@ -5,6 +5,7 @@ import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.internal.wire.Dial;
 import io.github.repmgrjdbc.internal.wire.Network;
 import java.net.InetSocketAddress;
+import java.sql.SQLException;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -69,6 +70,19 @@ public final class SocketRegistry {
     ahead.remove(dial);
     if (closed || !term.equals(allowed)) {
       dial.cut(refusal);
+    }
+  }
+
+  /**
+   * Ends the opening of a connection: from here on it is the application's.
+   *
+   * @throws SQLException with state 08001 if it was cut, or its term has passed meanwhile: then it
+   *     is cut soon, and is not to be given to anybody
+   */
+  void handOver(Dial dial, Term term) throws SQLException {
+    if (closed || !term.equals(allowed) || !dial.handOver()) {
+      String cut = dial.cutReason();
+      throw new SQLException(cut == null ? refusal : cut, "08001");
     }
   }
 

@@ -15,6 +15,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param term the primary served last, or null before the first one
  * @param available whether new connections go to it now
+ * @param fenced whether those that it has are to be cut: it is superseded, or has lost its majority
  * @param nodes as the view has them
  * @param reason why this primary, or why none; in words
  * @param calm whether nothing is in doubt, so that probes may be rare
@@ -27,6 +28,7 @@ import org.jspecify.annotations.Nullable;
 public record Decision(
     @Nullable Term term,
     boolean available,
+    boolean fenced,
     List<Node> nodes,
     String reason,
     boolean calm,
@@ -38,7 +40,16 @@ public record Decision(
   /** Before anything was seen. */
   public static final Decision NONE =
       new Decision(
-          null, false, List.of(), "nothing is known yet", false, false, null, null, Memory.NONE);
+          null,
+          false,
+          false,
+          List.of(),
+          "nothing is known yet",
+          false,
+          false,
+          null,
+          null,
+          Memory.NONE);
 
   /** Copies the list. */
   public Decision {
@@ -48,6 +59,7 @@ public record Decision(
   /** Whether it is the same for everybody outside: all but wording and memory. */
   public boolean looksLike(Decision other) {
     return available == other.available
+        && fenced == other.fenced
         && (term == null ? other.term == null : term.equals(other.term))
         && nodes.stream()
             .map(Decision::withoutDetail)
@@ -64,6 +76,7 @@ public record Decision(
     return new Decision(
         term,
         false,
+        fenced,
         nodes,
         reason,
         false,
@@ -71,7 +84,16 @@ public record Decision(
         null,
         null,
         new Memory(
-            old.members, old.identities, old.refused, null, old.passedOver, null, null, false));
+            old.members,
+            old.identities,
+            old.refused,
+            null,
+            old.passedOver,
+            null,
+            null,
+            old.sightings,
+            null,
+            false));
   }
 
   /**
@@ -109,6 +131,9 @@ public record Decision(
    * @param passedOver challengers that got no support in time: node id to timeline
    * @param goneSince since when the incumbent has not answered as a primary, or null
    * @param candidatesSince since when, on a cold start, there are candidates
+   * @param sightings since when a node has been seen to take writes on a timeline, by id
+   * @param unsupportedSince since when most of the nodes do not support the primary served last, or
+   *     null
    * @param settled whether, since watching began, everybody was asked or given the time to answer
    */
   record Memory(
@@ -119,16 +144,19 @@ public record Decision(
       Map<Integer, Integer> passedOver,
       @Nullable Long goneSince,
       @Nullable Long candidatesSince,
+      Map<Integer, Sighting> sightings,
+      @Nullable Long unsupportedSince,
       boolean settled) {
 
     static final Memory NONE =
-        new Memory(Map.of(), Map.of(), Map.of(), null, Map.of(), null, null, true);
+        new Memory(Map.of(), Map.of(), Map.of(), null, Map.of(), null, null, Map.of(), null, true);
 
     Memory {
       members = Map.copyOf(members);
       identities = Map.copyOf(identities);
       refused = Map.copyOf(refused);
       passedOver = Map.copyOf(passedOver);
+      sightings = Map.copyOf(sightings);
     }
   }
 
@@ -147,9 +175,16 @@ public record Decision(
   }
 
   /**
-   * Why a node is refused, and the timeline it was on: on a newer one it has been promoted anew.
+   * Why a node is refused.
+   *
+   * @param timeline the one it was on: on a newer one it has been promoted anew
+   * @param successor the node that took its place: once that is no longer registered there,
+   *     somebody has decided that it is gone for good
    */
-  record Refusal(int timeline, String why) {}
+  record Refusal(int timeline, int successor, String why) {}
+
+  /** A node that takes writes on a timeline, and since when that has been seen. */
+  record Sighting(int timeline, long since) {}
 
   /** A challenger without support, and since when it has been there. */
   record Contest(int nodeId, int timeline, long since) {}

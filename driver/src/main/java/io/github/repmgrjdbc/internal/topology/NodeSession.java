@@ -11,6 +11,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.TimeUnit;
 import org.postgresql.PGConnection;
 
 /** A probe's open connection to the metadata database, and what is asked there. */
@@ -37,9 +38,10 @@ final class NodeSession {
              pg_catalog.pg_control_system() as control""";
 
   /** As repmgr 4.4 and later have it. Earlier ones do not tell: upstream unknown. */
-  private static final String UPSTREAM = "coalesce(repmgr.get_upstream_node_id(), 0)";
+  private static final String UPSTREAM =
+      "coalesce(repmgr.get_upstream_node_id(), 0), coalesce(repmgr.get_upstream_last_seen(), -1)";
 
-  private static final String UNKNOWN_UPSTREAM = "0";
+  private static final String UNKNOWN_UPSTREAM = "0, -1";
 
   private static final String UNDEFINED_FUNCTION = "42883";
 
@@ -85,7 +87,7 @@ final class NodeSession {
                 from pg_catalog.pg_proc
                where pronamespace = (select oid from pg_catalog.pg_namespace
                                       where nspname = 'repmgr')
-                 and proname in ('get_local_node_id', 'get_upstream_node_id')
+                 and proname in ('get_local_node_id', 'get_upstream_node_id', 'get_upstream_last_seen')
                  and not has_function_privilege(oid, 'EXECUTE')
                union all
               select 4, 'EXECUTE ON FUNCTION pg_catalog.' || oid::regprocedure
@@ -150,12 +152,13 @@ final class NodeSession {
 
   private Answer whoAreYou(boolean readTable) throws SQLException {
     String sql = readTable ? WITH_TABLE.formatted(question) : question;
+    long askedAt = System.nanoTime();
     try (PreparedStatement statement = connection.prepareStatement(sql);
         ResultSet row = statement.executeQuery()) {
       if (!row.next()) {
         throw new SQLException("the answer is empty", "08P01");
       }
-      for (int column = 1; column <= 5; column++) {
+      for (int column = 1; column <= 6; column++) {
         if (row.getObject(column) == null) {
           throw new SQLException("the answer has a NULL in it", "08P01");
         }
@@ -165,6 +168,7 @@ final class NodeSession {
       int timeline = row.getInt(2);
       long systemIdentifier = row.getLong(3);
       int upstreamId = Math.max(row.getInt(5), 0);
+      int secondsSince = row.getInt(6);
       if (readTable) {
         copy = members(row);
       }
@@ -174,6 +178,7 @@ final class NodeSession {
           timeline,
           systemIdentifier,
           upstreamId,
+          upstreamId == 0 || secondsSince < 0 ? null : askedAt - atMost(secondsSince),
           copy,
           dial.connectedTo(),
           probes);
@@ -182,15 +187,20 @@ final class NodeSession {
     }
   }
 
+  /** Nanoseconds; repmgr gives whole seconds, and leaves out what is over. */
+  private static long atMost(int seconds) {
+    return TimeUnit.SECONDS.toNanos(seconds + 1L);
+  }
+
   /** From this row on; of an empty table there is one without a member. */
   private static List<Member> members(ResultSet row) throws SQLException {
     List<Member> members = new ArrayList<>();
     do {
-      int id = row.getInt(6);
+      int id = row.getInt(7);
       if (!row.wasNull()) {
         members.add(
             new Member(
-                id, text(row, 7), text(row, 8), row.getBoolean(9), row.getInt(10), text(row, 11)));
+                id, text(row, 8), text(row, 9), row.getBoolean(10), row.getInt(11), text(row, 12)));
       }
     } while (row.next());
     return members;

@@ -57,6 +57,8 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
    * @param timeline its timeline; a standby's may lag
    * @param systemIdentifier PostgreSQL's identifier of the database cluster
    * @param upstreamId the {@code node_id} that it follows, or 0 if there is none or it is unknown
+   * @param upstreamSeenAt when its repmgrd saw that upstream last, at the earliest: a time of
+   *     {@link System#nanoTime}; null if that is unknown
    * @param copy its copy of {@code repmgr.nodes}
    * @param peer the address as it was resolved, or null if that is unknown
    * @param probes how many probes like this one, of all clients, were connected to the node when it
@@ -68,6 +70,7 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
       int timeline,
       long systemIdentifier,
       int upstreamId,
+      @Nullable Long upstreamSeenAt,
       List<Member> copy,
       @Nullable InetSocketAddress peer,
       int probes) {
@@ -79,7 +82,15 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
 
     Answer withProbes(int count) {
       return new Answer(
-          nodeId, inRecovery, timeline, systemIdentifier, upstreamId, copy, peer, count);
+          nodeId,
+          inRecovery,
+          timeline,
+          systemIdentifier,
+          upstreamId,
+          upstreamSeenAt,
+          copy,
+          peer,
+          count);
     }
 
     Optional<Member> row(int id) {

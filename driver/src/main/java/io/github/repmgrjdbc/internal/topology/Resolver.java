@@ -3,9 +3,11 @@ package io.github.repmgrjdbc.internal.topology;
 import io.github.repmgrjdbc.AddressTranslator;
 import io.github.repmgrjdbc.ClusterView.Term;
 import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.PrimaryPolicy;
 import io.github.repmgrjdbc.internal.topology.Decision.Contest;
 import io.github.repmgrjdbc.internal.topology.Decision.Memory;
 import io.github.repmgrjdbc.internal.topology.Decision.Refusal;
+import io.github.repmgrjdbc.internal.topology.Decision.Sighting;
 import io.github.repmgrjdbc.internal.topology.Roster.Seen;
 import java.time.Duration;
 import java.util.Collection;
@@ -31,18 +33,32 @@ public final class Resolver {
   /** How long a cold start waits for nodes that have not answered, and for support. */
   static final Duration GRACE = Duration.ofSeconds(1);
 
+  /**
+   * With {@code quorum}: how long connections outlive the majority that supported their primary.
+   */
+  static final Duration UNSUPPORTED = Duration.ofSeconds(3);
+
+  /**
+   * With {@code quorum}: how long a node supports whom its repmgrd has seen. repmgrd looks every 2
+   * s (repmgr's default for {@code monitor_interval_secs}), and tells whole seconds.
+   */
+  static final Duration SEEN_LATELY = Duration.ofSeconds(6);
+
   private final List<HostAndPort> seeds;
   private final AddressTranslator translator;
+  private final PrimaryPolicy policy;
 
   /**
    * Makes a resolver.
    *
    * @param seeds the configured addresses
    * @param translator where to dial a node, or null to leave that to the rest
+   * @param policy what it takes to be served
    */
-  public Resolver(List<HostAndPort> seeds, AddressTranslator translator) {
+  public Resolver(List<HostAndPort> seeds, AddressTranslator translator, PrimaryPolicy policy) {
     this.seeds = List.copyOf(seeds);
     this.translator = translator;
+    this.policy = policy;
   }
 
   /**
@@ -55,8 +71,9 @@ public final class Resolver {
   public Decision resolve(Decision previous, Collection<Observation> observations, long now) {
     Roster roster = roster(previous.term(), previous.memory(), observations);
     return roster.isRebuilt()
-        ? new Round(null, Memory.NONE, roster(null, Memory.NONE, observations), now).decide()
-        : new Round(previous.term(), previous.memory(), roster, now).decide();
+        ? new Round(policy, null, Memory.NONE, roster(null, Memory.NONE, observations), now)
+            .decide()
+        : new Round(policy, previous.term(), previous.memory(), roster, now).decide();
   }
 
   private Roster roster(@Nullable Term term, Memory memory, Collection<Observation> observations) {
@@ -78,10 +95,12 @@ public final class Resolver {
   /** One decision in the making. */
   private static final class Round {
 
+    private final PrimaryPolicy policy;
     private final Roster roster;
     private final @Nullable Term term;
     private final Memory memory;
     private final long now;
+    private final Map<Integer, Sighting> sightings = new TreeMap<>();
     private final Map<Integer, Refusal> refused = new TreeMap<>();
     private final Map<Integer, Seen> candidates = new TreeMap<>();
     private final Map<Integer, Integer> passedOver = new TreeMap<>();
@@ -90,7 +109,8 @@ public final class Resolver {
     private @Nullable Long candidatesSince;
     private boolean settled;
 
-    Round(@Nullable Term term, Memory memory, Roster roster, long now) {
+    Round(PrimaryPolicy policy, @Nullable Term term, Memory memory, Roster roster, long now) {
+      this.policy = policy;
       this.term = term;
       this.memory = memory;
       this.roster = roster;
@@ -101,7 +121,8 @@ public final class Resolver {
     Decision decide() {
       refuse();
       findCandidates();
-      Choice choice = term == null ? startCold() : goOn(term);
+      Choice choice =
+          policy == PrimaryPolicy.QUORUM ? byMajority() : term == null ? startCold() : goOn(term);
       Seen primary = choice.primary;
       Term next =
           primary == null
@@ -117,14 +138,23 @@ public final class Resolver {
             .forEach(other -> refused.put(other.id(), olderThan(other, next)));
       }
       roster.noteConninfo();
+      Long unsupportedSince =
+          policy != PrimaryPolicy.QUORUM || next == null || isSupported(next)
+              ? null
+              : memory.unsupportedSince() == null ? (Long) now : memory.unsupportedSince();
+      boolean unsupported =
+          unsupportedSince != null && now - unsupportedSince >= UNSUPPORTED.toNanos();
       return new Decision(
           next,
           primary != null,
+          unsupported || (next != null && refused.containsKey(next.primaryId())),
           new NodeReport(roster, refused).nodes(next),
           choice.reason,
           primary != null,
           choice.warning,
-          choice.again,
+          unsupportedSince == null || unsupported
+              ? choice.again
+              : (Long) (unsupportedSince + UNSUPPORTED.toNanos()),
           roster.incurable(),
           new Memory(
               next == null ? Map.of() : roster.members(),
@@ -134,6 +164,8 @@ public final class Resolver {
               passedOver,
               goneSince,
               candidatesSince,
+              sightings,
+              unsupportedSince,
               primary != null || settled));
     }
 
@@ -145,11 +177,14 @@ public final class Resolver {
           .forEach(
               (id, refusal) -> {
                 Seen node = roster.seen().get(id);
-                // In recovery, or promoted anew since: it has been demoted in between.
-                boolean demoted =
+                // In recovery, or promoted anew since: it was demoted in between. Or it is the last
+                // resort.
+                boolean over =
                     node != null
-                        && (node.answer().inRecovery() || node.timeline() > refusal.timeline());
-                if (!demoted) {
+                        && (node.answer().inRecovery()
+                            || node.timeline() > refusal.timeline()
+                            || hasUnregistered(node, refusal.successor()));
+                if (!over) {
                   refused.put(id, refusal);
                 }
               });
@@ -161,15 +196,23 @@ public final class Resolver {
           refused.put(node.id(), olderThan(node, term));
         }
         for (Seen other : roster.seen().values()) {
-          if (other.id() != node.id() && hasSeenSuccessorOf(other, node)) {
+          // Where the majority decides, a node that was promoted beside it settles nothing.
+          if (policy == PrimaryPolicy.LATEST
+              && other.id() != node.id()
+              && hasSeenSuccessorOf(other, node)) {
             refused.putIfAbsent(
                 node.id(),
                 new Refusal(
                     node.timeline(),
+                    other.id(),
                     name(other) + "'s node table has it as a failed primary beside another one"));
           }
         }
       }
+    }
+
+    private static boolean hasUnregistered(Seen node, int id) {
+      return node.answer().row(node.id()).isPresent() && node.answer().row(id).isEmpty();
     }
 
     private boolean hasSeenSuccessorOf(Seen other, Seen node) {
@@ -191,6 +234,7 @@ public final class Resolver {
     private static Refusal olderThan(Seen node, Term served) {
       return new Refusal(
           node.timeline(),
+          served.primaryId(),
           "timeline " + node.timeline() + " is older than " + served.timeline() + ", served since");
     }
 
@@ -203,9 +247,24 @@ public final class Resolver {
           roster.adopt(incumbent.answer().copy());
         }
       }
+      // Of who is silent: a lost probe must not make its supporters have to see it anew.
+      memory
+          .sightings()
+          .forEach(
+              (id, sighting) -> {
+                if (!roster.seen().containsKey(id)) {
+                  sightings.put(id, sighting);
+                }
+              });
       for (Seen node : roster.seen().values()) {
         if (roster.members().containsKey(node.id()) && mayServe(node)) {
           candidates.put(node.id(), node);
+          Sighting before = memory.sightings().get(node.id());
+          sightings.put(
+              node.id(),
+              before != null && before.timeline() == node.timeline()
+                  ? before
+                  : new Sighting(node.timeline(), now));
         }
       }
       memory
@@ -225,15 +284,118 @@ public final class Resolver {
           && !refused.containsKey(node.id());
     }
 
+    // ---- quorum ------------------------------------------------------------------------------
+
+    /** Two cannot both have most of the nodes: nothing has to be waited for. */
+    private Choice byMajority() {
+      if (term == null && roster.isOfSeveralClusters()) {
+        return severalClusters();
+      }
+      List<Seen> supported = candidates.values().stream().filter(this::hasMajority).toList();
+      String before =
+          term == null || candidates.containsKey(term.primaryId())
+              ? ""
+              : new NodeReport(roster, refused).whyNot(term.primaryId());
+      if (supported.isEmpty()) {
+        String lacking =
+            candidates.isEmpty()
+                ? (before.isEmpty() ? "no node answers as the primary" : "no successor yet")
+                : candidates.values().stream().map(this::votes).collect(Collectors.joining("; "));
+        return Choice.nobody(before.isEmpty() ? lacking : before + "; " + lacking, null);
+      }
+      // Tables that differ in who is registered may give each of two a majority of its own.
+      Seen incumbent = term == null ? null : candidates.get(term.primaryId());
+      Seen best = incumbent != null && supported.contains(incumbent) ? incumbent : best(supported);
+      if (best == null) {
+        return tie(supported);
+      }
+      return serve(
+          best,
+          term == null || best.id() == term.primaryId()
+              ? "is the primary"
+              : "is the primary now; " + (incumbent == null ? before : votes(incumbent)));
+    }
+
+    private Choice severalClusters() {
+      return Choice.nobody(
+          "the addresses lead to several database clusters, and none with a primary has most of"
+              + " the nodes that answer; primaries are at "
+              + roster.primaries().stream()
+                  .map(HostAndPort::toString)
+                  .collect(Collectors.joining(" and ")),
+          null);
+    }
+
+    private boolean hasMajority(Seen node) {
+      return 2 * (1 + backers(node.id(), node).size()) > electorate(node).size();
+    }
+
+    /** Also while it is silent to us, if most of the nodes see it. */
+    private boolean isSupported(Term served) {
+      Seen node = candidates.get(served.primaryId());
+      return node != null
+          ? hasMajority(node)
+          : !refused.containsKey(served.primaryId())
+              && 2 * backers(served.primaryId(), null).size() > roster.members().size();
+    }
+
+    /**
+     * Its own copy says who may vote: who is gone for good is unregistered there first. But not one
+     * that lacks the node itself.
+     */
+    private Collection<Member> electorate(Seen node) {
+      return node.answer().row(node.id()).isPresent()
+          ? node.answer().copy()
+          : roster.members().values();
+    }
+
+    private String votes(Seen node) {
+      return name(node)
+          + " is supported by "
+          + (1 + backers(node.id(), node).size())
+          + " of "
+          + electorate(node).size()
+          + " nodes, which is no majority";
+    }
+
+    /**
+     * The others that follow it, and have seen it lately, as the primary that it is. A copy of the
+     * table supports nobody: it may be late.
+     */
+    private Set<Integer> backers(int id, @Nullable Seen node) {
+      return roster.seen().values().stream()
+          .filter(other -> other.id() != id && other.answer().upstreamId() == id)
+          .filter(other -> node == null || node.answer().row(other.id()).isPresent())
+          .filter(other -> sawLately(other, node))
+          .map(Seen::id)
+          .collect(Collectors.toCollection(TreeSet::new));
+    }
+
+    private boolean sawLately(Seen other, @Nullable Seen node) {
+      Long seenAt = other.answer().upstreamSeenAt();
+      if (seenAt == null || now - seenAt > SEEN_LATELY.toNanos()) {
+        return false;
+      }
+      // A standby of a standby that was promoted follows it before it knows of that. Its timeline
+      // proves that it does, but lags; a witness has none of ours. What it has seen since we saw
+      // the
+      // promotion proves it, too.
+      Sighting sighting = node == null ? null : sightings.get(node.id());
+      boolean sawItSince = sighting != null && seenAt - sighting.since() >= 0;
+      if (roster.isWitness(other)) {
+        return node == null || sawItSince;
+      }
+      return other.answer().inRecovery()
+          && (node == null
+              || (other.isOfClusterOf(node)
+                  && (other.timeline() >= node.timeline() || sawItSince)));
+    }
+
+    // ---- latest ------------------------------------------------------------------------------
+
     private Choice startCold() {
       if (roster.isOfSeveralClusters()) {
-        return Choice.nobody(
-            "the addresses lead to several database clusters, and none with a primary has most of"
-                + " the nodes that answer; primaries are at "
-                + roster.primaries().stream()
-                    .map(HostAndPort::toString)
-                    .collect(Collectors.joining(" and ")),
-            null);
+        return severalClusters();
       }
       if (candidates.isEmpty()) {
         return Choice.nobody("no node answers as the primary", null);

@@ -187,17 +187,29 @@ final class Roster {
   /**
    * Whether all that is remembered is gone: every registered data node answers, none is on the
    * remembered timeline of the remembered cluster, and one of them is a primary. (Without one,
-   * timelines prove nothing: a standby's lags.)
+   * timelines prove nothing: a standby's lags.) Registered is also what a primary says that has the
+   * one served last no longer in its table: somebody has taken that out for good.
    */
   boolean isRebuilt() {
     Term served = term;
     if (served == null) {
       return false;
     }
+    return isGone(served, members.values())
+        || answers.values().stream()
+            .filter(answer -> !answer.inRecovery() && !isForeign(answer.nodeId(), answer))
+            .map(Answer::copy)
+            .anyMatch(
+                copy ->
+                    copy.stream().noneMatch(row -> row.nodeId() == served.primaryId())
+                        && isGone(served, copy));
+  }
+
+  private boolean isGone(Term served, Collection<Member> registered) {
     Set<Long> identifiers = new HashSet<>();
     boolean anyPrimary = false;
     boolean anyDataNode = false;
-    for (Member member : members.values()) {
+    for (Member member : registered) {
       if (member.isWitness()) {
         continue;
       }

@@ -248,6 +248,7 @@ public final class Dial {
     try {
       if (socket.isConnected()) {
         // By the user's factory, which knows the way.
+        network.check(address.host(), socket.getInetAddress());
         return socket;
       }
       List<InetSocketAddress> targets = targets();
@@ -257,7 +258,10 @@ public final class Dial {
         discard(socket);
         socket = race(targets);
       }
-      if (socket.getRemoteSocketAddress() instanceof InetSocketAddress remote) {
+      // Behind a SOCKS proxy nobody here knows: Java then says 0.0.0.0.
+      if (socket.getRemoteSocketAddress() instanceof InetSocketAddress remote
+          && !remote.isUnresolved()
+          && !remote.getAddress().isAnyLocalAddress()) {
         connectedTo = remote;
       }
       return socket;
@@ -306,6 +310,7 @@ public final class Dial {
     }
     if (!System.getProperty("socksProxyHost", "").isBlank()) {
       // The name may mean something to the proxy only.
+      network.check(address.host(), null);
       return List.of(InetSocketAddress.createUnresolved(address.host(), address.port()));
     }
     CompletableFuture<List<InetSocketAddress>> mine = network.find(address.host(), address.port());

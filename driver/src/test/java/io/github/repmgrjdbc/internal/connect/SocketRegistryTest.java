@@ -11,6 +11,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.repmgrjdbc.ClusterView.Term;
 import io.github.repmgrjdbc.FakeServer;
 import io.github.repmgrjdbc.FakeServer.End;
+import io.github.repmgrjdbc.internal.wire.AllowedHosts;
 import io.github.repmgrjdbc.internal.wire.Dial;
 import io.github.repmgrjdbc.internal.wire.Network;
 import java.net.InetAddress;
@@ -38,7 +39,8 @@ class SocketRegistryTest {
   private final Term first = new Term(42, 1, 1);
   private final Term second = new Term(42, 2, 2);
   private final FakeServer server = new FakeServer(1);
-  private static final Network NETWORK = new Network(Runnable::run, InetAddress::getAllByName);
+  private static final Network NETWORK =
+      new Network(Runnable::run, InetAddress::getAllByName, AllowedHosts.ANY);
 
   private final SocketRegistry registry = new SocketRegistry(NETWORK, Runnable::run);
 
@@ -137,6 +139,63 @@ class SocketRegistryTest {
         registry.allow(second, "n2 is the primary");
         Dial dial = registered.get(5, TimeUnit.SECONDS);
         assertNotNull(dial.cutReason(), "in round " + i);
+        registry.withdraw(dial);
+      }
+    } finally {
+      threads.shutdownNow();
+    }
+  }
+
+  /** The race of verify against demotion: the cut may come later than the hand-over. */
+  @Test
+  void whatWasOpenedForATermThatHasPassedIsNotHandedOver() {
+    SocketRegistry deferred = new SocketRegistry(NETWORK, task -> {});
+    deferred.allow(first, "n1 is the primary");
+    Dial dial = deferred.register(server.address(), null, first);
+    deferred.allow(second, "n2 is the primary");
+    assertNull(dial.cutReason(), "it is still to be cut");
+
+    SQLException e = assertThrows(SQLException.class, () -> deferred.handOver(dial, first));
+
+    assertEquals("n2 is the primary", e.getMessage());
+    assertEquals("08001", e.getSQLState());
+  }
+
+  @Test
+  void whatIsOpenedWhileAllIsClosedIsNotHandedOver() {
+    registry.allow(first, "n1 is the primary");
+    Dial dial = register(first);
+    registry.close("the data source has been closed");
+
+    SQLException e = assertThrows(SQLException.class, () -> registry.handOver(dial, first));
+
+    assertEquals("the data source has been closed", e.getMessage());
+  }
+
+  /** The same the other way round: what was handed over in time is cut, whoever has it. */
+  @Test
+  void whatIsHandedOverWhileItsTermPassesIsCut() throws Exception {
+    ExecutorService threads = Executors.newFixedThreadPool(1);
+    try {
+      CyclicBarrier start = new CyclicBarrier(2);
+      for (int i = 0; i < 20_000; i++) {
+        registry.allow(first, "n1 is the primary");
+        Dial dial = register(first);
+        Future<Boolean> handedOver =
+            threads.submit(
+                () -> {
+                  start.await();
+                  try {
+                    registry.handOver(dial, first);
+                    return true;
+                  } catch (SQLException e) {
+                    return false;
+                  }
+                });
+        start.await();
+        registry.allow(second, "n2 is the primary");
+        boolean given = handedOver.get(5, TimeUnit.SECONDS);
+        assertNotNull(dial.cutReason(), (given ? "given" : "not given") + " in round " + i);
         registry.withdraw(dial);
       }
     } finally {

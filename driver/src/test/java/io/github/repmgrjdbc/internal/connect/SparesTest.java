@@ -10,6 +10,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.repmgrjdbc.FakeServer;
 import io.github.repmgrjdbc.internal.connect.Spares.Spare;
 import io.github.repmgrjdbc.internal.monitor.Tasks;
+import io.github.repmgrjdbc.internal.wire.AllowedHosts;
 import io.github.repmgrjdbc.internal.wire.Network;
 import java.net.InetAddress;
 import java.sql.Connection;
@@ -29,7 +30,8 @@ class SparesTest {
 
   private final FakeServer server = new FakeServer(1).standby(2, 1);
   private final SocketRegistry registry =
-      new SocketRegistry(new Network(Runnable::run, InetAddress::getAllByName), Runnable::run);
+      new SocketRegistry(
+          new Network(Runnable::run, InetAddress::getAllByName, AllowedHosts.ANY), Runnable::run);
 
   private boolean works = true;
 

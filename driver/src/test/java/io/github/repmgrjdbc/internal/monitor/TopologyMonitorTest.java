@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.PrimaryPolicy;
 import io.github.repmgrjdbc.internal.topology.Decision;
 import io.github.repmgrjdbc.internal.topology.Member;
 import io.github.repmgrjdbc.internal.topology.Observation;
@@ -38,7 +39,10 @@ class TopologyMonitorTest {
           STEADY,
           HUNT,
           PROBE_TIMEOUT,
-          new Resolver(List.of(address(1), address(2), address(3)), (name, address) -> null),
+          new Resolver(
+              List.of(address(1), address(2), address(3)),
+              (name, address) -> null,
+              PrimaryPolicy.LATEST),
           address -> {
             FakeProbe probe = probes.computeIfAbsent(address, FakeProbe::new);
             probe.open = true;
@@ -452,7 +456,7 @@ class TopologyMonitorTest {
       return Observation.of(
           address,
           new Answer(
-              id, !primary, primary ? timeline : 1, 7L, primary ? 0 : 1, copy, null, probes));
+              id, !primary, primary ? timeline : 1, 7L, primary ? 0 : 1, null, copy, null, probes));
     }
 
     @Override

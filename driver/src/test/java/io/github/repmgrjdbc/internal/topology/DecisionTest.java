@@ -20,21 +20,23 @@ class DecisionTest {
   private static final Failure WRONG_PASSWORD = new Failure("28P01", "wrong password");
 
   private final Decision decision =
-      decision(TERM, true, State.UP, "takes writes", "is the primary");
+      decision(TERM, true, false, State.UP, "takes writes", "is the primary");
 
   @Test
   void wordingAloneMakesNoDifference() {
-    assertTrue(decision.looksLike(decision(TERM, true, State.UP, "other", "words")));
+    assertTrue(decision.looksLike(decision(TERM, true, false, State.UP, "other", "words")));
     assertTrue(NONE.looksLike(NONE));
   }
 
   @Test
   void everythingElseDoes() {
     List.of(
-            decision(TERM, false, State.UP, "takes writes", "is the primary"),
-            decision(new Term(7_001, 2, 1), true, State.UP, "takes writes", "is the primary"),
-            decision(null, true, State.UP, "takes writes", "is the primary"),
-            decision(TERM, true, State.SILENT, "takes writes", "is the primary"))
+            decision(TERM, true, true, State.UP, "takes writes", "is the primary"),
+            decision(TERM, false, false, State.UP, "takes writes", "is the primary"),
+            decision(
+                new Term(7_001, 2, 1), true, false, State.UP, "takes writes", "is the primary"),
+            decision(null, true, false, State.UP, "takes writes", "is the primary"),
+            decision(TERM, true, false, State.SILENT, "takes writes", "is the primary"))
         .forEach(
             other -> {
               assertFalse(decision.looksLike(other), other.toString());
@@ -43,9 +45,23 @@ class DecisionTest {
   }
 
   private static Decision decision(
-      @Nullable Term term, boolean available, State state, String detail, String reason) {
+      @Nullable Term term,
+      boolean available,
+      boolean fenced,
+      State state,
+      String detail,
+      String reason) {
     Node node = new Node(1, "n1", Role.PRIMARY, state, new HostAndPort("n1", 5_432), 1, detail);
     return new Decision(
-        term, available, List.of(node), reason, true, false, null, WRONG_PASSWORD, NONE.memory());
+        term,
+        available,
+        fenced,
+        List.of(node),
+        reason,
+        true,
+        false,
+        null,
+        WRONG_PASSWORD,
+        NONE.memory());
   }
 }

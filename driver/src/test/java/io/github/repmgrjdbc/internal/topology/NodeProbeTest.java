@@ -3,6 +3,7 @@ package io.github.repmgrjdbc.internal.topology;
 import static org.awaitility.Awaitility.await;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.repmgrjdbc.FakeServer;
@@ -13,6 +14,7 @@ import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.UnconnectedSockets;
 import io.github.repmgrjdbc.internal.topology.Observation.Answer;
 import io.github.repmgrjdbc.internal.topology.Observation.Failure;
+import io.github.repmgrjdbc.internal.wire.AllowedHosts;
 import io.github.repmgrjdbc.internal.wire.Network;
 import java.io.FilterInputStream;
 import java.io.IOException;
@@ -82,7 +84,20 @@ class NodeProbeTest {
 
     Answer answer = answer(probe.ask(1, true));
 
-    assertEquals(new Answer(7, true, 5, 7_001_002_003_004L, 3, COPY, peer(), 1), answer);
+    assertEquals(new Answer(7, true, 5, 7_001_002_003_004L, 3, null, COPY, peer(), 1), answer);
+  }
+
+  /** repmgr's whole seconds leave out what is over. */
+  @Test
+  void aStandbySaysWhenItSawItsUpstreamAtTheEarliest() {
+    server.standby(3, 5).upstreamSeen(4);
+    long before = System.nanoTime();
+
+    Long seenAt = answer(probe.ask(1, true)).upstreamSeenAt();
+
+    assertNotNull(seenAt);
+    assertTrue(seenAt - (before - 5_000_000_000L) >= 0, "before that");
+    assertTrue(System.nanoTime() - 5_000_000_000L - seenAt >= 0, "after that");
   }
 
   @Test
@@ -91,7 +106,7 @@ class NodeProbeTest {
 
     Answer answer = answer(probe.ask(1, true));
 
-    assertEquals(new Answer(1, false, 6, 42, 0, List.of(), peer(), 1), answer);
+    assertEquals(new Answer(1, false, 6, 42, 0, null, List.of(), peer(), 1), answer);
   }
 
   /** The more seldom the more there are, but about once a minute. */
@@ -110,7 +125,8 @@ class NodeProbeTest {
   @Test
   void whoMayNotCountProbesLearnsEverythingElse() {
     server.primary(6).failQueriesOf("pg_stat_get_activity", "42501");
-    assertEquals(new Answer(1, false, 6, 42, 0, List.of(), peer(), 0), answer(probe.ask(1, true)));
+    assertEquals(
+        new Answer(1, false, 6, 42, 0, null, List.of(), peer(), 0), answer(probe.ask(1, true)));
   }
 
   @Test
@@ -380,7 +396,8 @@ class NodeProbeTest {
                 host -> {
                   elsewhere(() -> probe.cut(1, "too late"));
                   return new InetAddress[] {InetAddress.getLoopbackAddress()};
-                }));
+                },
+                AllowedHosts.ANY));
 
     assertEquals(new Failure("08006", "too late", false), failure(probe.ask(1, true)));
 
@@ -696,7 +713,8 @@ class NodeProbeTest {
                 host ->
                     new InetAddress[] {
                       InetAddress.getByName("127.0.0.2"), InetAddress.getLoopbackAddress()
-                    }));
+                    },
+                AllowedHosts.ANY));
     // Its kernel accepts, nobody answers.
     try (ServerSocket dead =
         new ServerSocket(server.port(), 5, InetAddress.getByName("127.0.0.2"))) {
@@ -712,7 +730,8 @@ class NodeProbeTest {
   // ---- helpers -------------------------------------------------------------------------------
 
   private NodeProbe probe(String host, String database) {
-    return probe(host, database, new Network(Runnable::run, InetAddress::getAllByName));
+    return probe(
+        host, database, new Network(Runnable::run, InetAddress::getAllByName, AllowedHosts.ANY));
   }
 
   private NodeProbe probe(Network network) {

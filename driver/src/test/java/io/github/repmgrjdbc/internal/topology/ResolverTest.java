@@ -12,6 +12,7 @@ import io.github.repmgrjdbc.ClusterView.Role;
 import io.github.repmgrjdbc.ClusterView.State;
 import io.github.repmgrjdbc.ClusterView.Term;
 import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.PrimaryPolicy;
 import io.github.repmgrjdbc.internal.topology.Observation.Answer;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -20,6 +21,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.Set;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Test;
 
@@ -1739,18 +1741,232 @@ class ResolverTest {
     }
   }
 
+  /** With {@code primaryPolicy=quorum}. What nodes follow, they saw a second ago. */
+  @Nested
+  class Quorum {
+
+    private final List<Member> twoAndWitness =
+        table(primary(1), standby(2, 1), row(3, "witness", true, 1));
+
+    @Test
+    void aMajorityThatFollowsIsEnoughAtOnce() {
+      quorum()
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), silent(3))
+          .serves(1, 1)
+          .isCalm()
+          .isNotFenced();
+    }
+
+    @Test
+    void onAColdStartNobodyIsServedWithoutIt() {
+      quorum()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), silent(3))
+          .servesNobody("n1 is supported by 1 of 3 nodes, which is no majority")
+          .after(3_600_000)
+          .again()
+          .servesNobody("no majority");
+    }
+
+    @Test
+    void halfIsNoMajority() {
+      List<Member> four = table(primary(1), standby(2, 1), standby(3, 1), standby(4, 1));
+      quorum()
+          .sees(takesWrites(1, 1, four), follows(2, 1, 1, four), silent(3), silent(4))
+          .servesNobody("n1 is supported by 2 of 4 nodes")
+          .sees(takesWrites(1, 1, four), follows(2, 1, 1, four), follows(3, 1, 1, four), silent(4))
+          .serves(1, 1);
+    }
+
+    @Test
+    void aSingleRegisteredNodeIsItsOwnMajority() {
+      quorum().sees(takesWrites(1, 1, table(primary(1)))).serves(1, 1);
+    }
+
+    @Test
+    void aLateCopySupportsNobody() {
+      quorum()
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 0, N1_LEADS), follows(3, 1, 2, N1_LEADS))
+          .servesNobody("n1 is supported by 1 of 3 nodes");
+    }
+
+    @Test
+    void whoHasNotSeenItForLongSupportsNobody() {
+      quorum()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              seenAgo(follows(2, 1, 1, N1_LEADS), 6_001),
+              seenAgo(follows(3, 1, 1, N1_LEADS), 60_000))
+          .servesNobody("n1 is supported by 1 of 3 nodes")
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              seenAgo(follows(2, 1, 1, N1_LEADS), 6_000),
+              seenAgo(follows(3, 1, 1, N1_LEADS), 60_000))
+          .serves(1, 1);
+    }
+
+    @Test
+    void whoseRepmgrdHasSeenNobodySupportsNobody() {
+      quorum()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              neverSeen(follows(2, 1, 1, N1_LEADS)),
+              neverSeen(follows(3, 1, 1, N1_LEADS)))
+          .servesNobody("n1 is supported by 1 of 3 nodes");
+    }
+
+    /** What was said stays what it is while nothing new is heard, but it grows old. */
+    @Test
+    void supportGrowsOld() {
+      quorumOfThree().after(5_100).again().servesNobody("no majority");
+    }
+
+    @Test
+    void aWitnessVotes() {
+      quorum()
+          .sees(takesWrites(1, 1, twoAndWitness), silent(2), followingWitness(3, 1, twoAndWitness))
+          .servesNobody("n1 is supported by 1 of 3 nodes")
+          .after(1_000)
+          .sees(takesWrites(1, 1, twoAndWitness), silent(2), followingWitness(3, 1, twoAndWitness))
+          .serves(1, 1)
+          .sees(takesWrites(1, 1, twoAndWitness), silent(2), silent(3))
+          .servesNobody("n1 is supported by 1 of 3 nodes");
+    }
+
+    /** The witness need not see it anew: it was on that timeline before, too. */
+    @Test
+    void aPrimaryThatMissesAProbeKeepsItsWitness() {
+      quorum()
+          .sees(takesWrites(1, 1, twoAndWitness), silent(2), followingWitness(3, 1, twoAndWitness))
+          .after(1_000)
+          .sees(takesWrites(1, 1, twoAndWitness), silent(2), followingWitness(3, 1, twoAndWitness))
+          .serves(1, 1)
+          .sees(silent(1), silent(2), followingWitness(3, 1, twoAndWitness))
+          .servesNobody("n1 is silent")
+          .after(100)
+          .sees(takesWrites(1, 1, twoAndWitness), silent(2), followingWitness(3, 1, twoAndWitness))
+          .serves(1, 1);
+    }
+
+    @Test
+    void anEmptyTableMakesNobodyAMajority() {
+      quorumOfThree()
+          .sees(takesWrites(1, 1, List.of()), silent(2), silent(3))
+          .servesNobody("n1 is supported by 1 of 3 nodes");
+    }
+
+    @Test
+    void aPromotedNodeIsServedOnceAMajorityFollows() {
+      quorumOfThree()
+          .sees(silent(1), takesWrites(2, 2, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .servesNobody("n1 is silent: no answer within 2000 ms; n2 is supported by 1 of 3 nodes")
+          .after(1_500)
+          .sees(silent(1), takesWrites(2, 2, N2_LEADS), follows(3, 2, 2, N2_LEADS))
+          .serves(2, 2)
+          .isNotFenced();
+    }
+
+    /** A standby of a standby follows it before it was promoted; that proves nothing. */
+    @Test
+    void whoSawItOnlyBeforeItsPromotionDoesNotSupportIt() {
+      List<Member> chain = table(primary(1), standby(2, 1), standby(3, 2));
+      quorum()
+          .sees(takesWrites(1, 1, chain), follows(2, 1, 1, chain), follows(3, 1, 2, chain))
+          .serves(1, 1)
+          .sees(silent(1), takesWrites(2, 2, chain), follows(3, 1, 2, chain))
+          .servesNobody("n2 is supported by 1 of 3 nodes")
+          .after(1_000)
+          .sees(silent(1), takesWrites(2, 2, chain), follows(3, 1, 2, chain))
+          .serves(2, 2);
+    }
+
+    @Test
+    void connectionsAreCutThreeSecondsAfterTheMajorityIsLost() {
+      quorumOfThree()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), silent(3))
+          .servesNobody("n1 is supported by 1 of 3 nodes")
+          .isNotFenced()
+          .rechecksIn(3_000)
+          .after(2_999)
+          .again()
+          .isNotFenced()
+          .after(1)
+          .again()
+          .isFenced()
+          .keepsTerm(1, 1)
+          .needsNoRecheck();
+    }
+
+    @Test
+    void aMajorityThatIsBackInTimeKeepsThem() {
+      quorumOfThree()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), silent(3))
+          .after(2_000)
+          .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), silent(3))
+          .serves(1, 1)
+          .after(2_000)
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), silent(3))
+          .isNotFenced();
+    }
+
+    /** A cut between it and us only: the cluster goes on with it, and so may who is connected. */
+    @Test
+    void whomTheOthersSeeIsNotFencedForBeingSilentToUs() {
+      quorumOfThree()
+          .sees(silent(1), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .servesNobody("n1 is silent")
+          .after(10_000)
+          .sees(silent(1), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+          .isNotFenced();
+    }
+
+    @Test
+    void whoIsSupersededStaysRefusedWhenItsSuccessorIsSilent() {
+      quorumOfThree()
+          .sees(
+              takesWrites(1, 1, N1_LEADS), takesWrites(2, 2, N2_LEADS), follows(3, 2, 2, N2_LEADS))
+          .serves(2, 2)
+          .hasNode(1, Role.PRIMARY, State.SUPERSEDED)
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), silent(3))
+          .servesNobody("n2 is silent");
+    }
+
+    /** Somebody promoted it to rescue data; the cluster has not gone over to it. */
+    @Test
+    void aChallengerWithoutAMajorityDisturbsNobody() {
+      quorumOfThree()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              takesWrites(2, 2, N2_PROMOTED),
+              follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1)
+          .hasNode(2, Role.PRIMARY, State.CHALLENGER);
+    }
+
+    @Test
+    void whoIsLeftIsServedOnceTheOthersAreUnregistered() {
+      quorumOfThree()
+          .sees(
+              silent(1), silent(2), takesWrites(3, 2, table(failed(1), standby(2, 1), primary(3))))
+          .servesNobody("n3 is supported by 1 of 3 nodes")
+          .sees(silent(1), silent(2), takesWrites(3, 2, table(primary(3))))
+          .serves(3, 2);
+    }
+  }
+
   // ---- how to write a row of the table -------------------------------------------------------
 
   /** A history and what was decided last. */
   private static final class Scenario {
     private final AddressTranslator translator;
+    private final PrimaryPolicy policy;
     private List<HostAndPort> seeds = List.of();
     private Observation[] last = {};
     private long now = -5_000_000_000L;
     private Decision decision = Decision.NONE;
 
-    Scenario(AddressTranslator translator) {
+    Scenario(AddressTranslator translator, PrimaryPolicy policy) {
       this.translator = translator;
+      this.policy = policy;
     }
 
     /** Without it, the seeds are the addresses that are seen first. */
@@ -1759,12 +1975,19 @@ class ResolverTest {
       return this;
     }
 
-    Scenario sees(Observation... observations) {
+    Scenario sees(Observation... relative) {
+      return seesAt(
+          Arrays.stream(relative)
+              .map(observation -> ago(observation, now))
+              .toArray(Observation[]::new));
+    }
+
+    private Scenario seesAt(Observation... observations) {
       last = observations;
       if (seeds.isEmpty()) {
         seeds = Arrays.stream(observations).map(Observation::address).toList();
       }
-      Resolver resolver = new Resolver(seeds, translator);
+      Resolver resolver = new Resolver(seeds, translator, policy);
       Decision next = resolver.resolve(decision, Arrays.asList(observations), now);
       List<Observation> shuffled = new ArrayList<>(Arrays.asList(observations));
       Collections.shuffle(shuffled, new Random(observations.length));
@@ -1776,7 +1999,7 @@ class ResolverTest {
     }
 
     Scenario again() {
-      return sees(last);
+      return seesAt(last);
     }
 
     Scenario after(long millis) {
@@ -1841,6 +2064,16 @@ class ResolverTest {
 
     Scenario needsNoRecheck() {
       assertNull(decision.recheckAt());
+      return this;
+    }
+
+    Scenario isFenced() {
+      assertTrue(decision.fenced(), decision.reason());
+      return this;
+    }
+
+    Scenario isNotFenced() {
+      assertFalse(decision.fenced(), decision.reason());
       return this;
     }
 
@@ -1909,7 +2142,17 @@ class ResolverTest {
   }
 
   private static Scenario scenario(AddressTranslator translator) {
-    return new Scenario(translator);
+    return new Scenario(translator, PrimaryPolicy.LATEST);
+  }
+
+  private static Scenario quorum() {
+    return new Scenario((name, address) -> null, PrimaryPolicy.QUORUM);
+  }
+
+  private static Scenario quorumOfThree() {
+    return quorum()
+        .sees(takesWrites(1, 1, N1_LEADS), follows(2, 1, 1, N1_LEADS), follows(3, 1, 1, N1_LEADS))
+        .serves(1, 1);
   }
 
   private static Scenario healthy() {
@@ -1951,6 +2194,43 @@ class ResolverTest {
     return Observation.of(address(id), answer(id, false, 9, WITNESS_CLUSTER, 0, copy));
   }
 
+  private static Observation followingWitness(int id, int upstream, List<Member> copy) {
+    return Observation.of(address(id), answer(id, false, 9, WITNESS_CLUSTER, upstream, copy));
+  }
+
+  /** Its repmgrd saw the upstream so long ago. */
+  private static Observation seenAgo(Observation observation, long millis) {
+    return seen(observation, -millis);
+  }
+
+  /** Its repmgrd has not seen the upstream since it was started. */
+  private static Observation neverSeen(Observation observation) {
+    return seen(observation, null);
+  }
+
+  private static Observation seen(Observation observation, @Nullable Long at) {
+    Answer a = observation.answer();
+    assertNotNull(a);
+    return Observation.of(
+        observation.address(),
+        new Answer(
+            a.nodeId(),
+            a.inRecovery(),
+            a.timeline(),
+            a.systemIdentifier(),
+            a.upstreamId(),
+            at,
+            a.copy(),
+            null,
+            0));
+  }
+
+  /** The same with a time of the clock instead of so many milliseconds ago. */
+  private static Observation ago(Observation observation, long now) {
+    Long millis = observation.answer() == null ? null : observation.answer().upstreamSeenAt();
+    return millis == null ? observation : seen(observation, now + millis * 1_000_000);
+  }
+
   private static Observation silent(int id) {
     return Observation.failed(address(id), "08006", "no answer within 2000 ms");
   }
@@ -1973,7 +2253,8 @@ class ResolverTest {
 
   private static Answer answer(
       int id, boolean inRecovery, int timeline, long cluster, int upstream, List<Member> copy) {
-    return new Answer(id, inRecovery, timeline, cluster, upstream, copy, null, 0);
+    Long seenAgo = upstream > 0 ? Long.valueOf(-1_000) : null;
+    return new Answer(id, inRecovery, timeline, cluster, upstream, seenAgo, copy, null, 0);
   }
 
   private static List<Member> table(Member... rows) {

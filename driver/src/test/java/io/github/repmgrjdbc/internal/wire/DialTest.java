@@ -45,7 +45,8 @@ class DialTest {
 
   private static final Duration SOON = Duration.ofSeconds(5);
   private static final Map<String, String> USER = Map.of("user", "app");
-  private static final Network NETWORK = new Network(DialTest::run, InetAddress::getAllByName);
+  private static final Network NETWORK =
+      new Network(DialTest::run, InetAddress::getAllByName, AllowedHosts.ANY);
 
   private final FakeServer server = new FakeServer(1);
   private final AtomicInteger closed = new AtomicInteger();

@@ -4,6 +4,7 @@ import static java.util.concurrent.TimeUnit.SECONDS;
 import static org.awaitility.Awaitility.await;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
@@ -11,7 +12,9 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import io.github.repmgrjdbc.FakeServer;
 import io.github.repmgrjdbc.HostAndPort;
 import io.github.repmgrjdbc.UnconnectedSockets;
+import java.io.DataInputStream;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.ConnectException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -112,13 +115,146 @@ class NetworkTest {
   }
 
   @Test
+  void ofANamesAddressesOnlyThoseThatAreAllowedAreTried() throws Exception {
+    Network network = network(AllowedHosts.of("127.0.0.2/31, 10.0.0.1"), "127.0.0.1", "127.0.0.3");
+
+    assertEquals(
+        List.of("127.0.0.3"),
+        network.find("pg", 5432).get().stream().map(NetworkTest::hostOf).toList());
+  }
+
+  @Test
+  void whereNothingIsAllowedTheErrorSaysWhat() {
+    Network network = network(AllowedHosts.of("10.0.0.0/8"), "127.0.0.1", "127.0.0.3");
+    Dial dial = new Dial(name, null, network, () -> {});
+
+    SQLException e = assertThrows(SQLException.class, () -> dial.open("app", USER));
+
+    assertEquals(
+        name.host() + " (127.0.0.1, 127.0.0.3) is not among allowedHosts: 10.0.0.0/8",
+        assertInstanceOf(IOException.class, e.getCause()).getMessage());
+    assertEquals(0, server.accepted());
+  }
+
+  @Test
+  void behindASocksProxyNamesAreTheProxysAndNothingIsTakenForAnAddress() throws Exception {
+    Network network = network(AllowedHosts.of("pg.invalid"), "127.0.0.9");
+    try (SocksProxy proxy = new SocksProxy(server.port())) {
+      System.setProperty("socksProxyHost", "127.0.0.1");
+      System.setProperty("socksProxyPort", "" + proxy.port());
+      Dial dial = new Dial(new HostAndPort("pg.invalid", 5432), null, network, () -> {});
+      Dial elsewhere = new Dial(new HostAndPort("else.invalid", 5432), null, network, () -> {});
+
+      try (Connection connection = dial.open("app", USER)) {
+        assertTrue(connection.isValid(1));
+        // Java says 0.0.0.0, which is this machine.
+        assertNull(dial.connectedTo());
+      }
+      SQLException e = assertThrows(SQLException.class, () -> elsewhere.open("app", USER));
+      assertEquals(
+          "else.invalid is not among allowedHosts: pg.invalid",
+          assertInstanceOf(IOException.class, e.getCause()).getMessage());
+    } finally {
+      System.clearProperty("socksProxyHost");
+      System.clearProperty("socksProxyPort");
+    }
+  }
+
+  /**
+   * Leads everything to one port of this machine, whatever the name (RFC 1928, without a login).
+   */
+  private final class SocksProxy implements AutoCloseable {
+
+    private final ServerSocket listener = new ServerSocket(0, 5, InetAddress.getLoopbackAddress());
+
+    SocksProxy(int target) throws IOException {
+      run(
+          () -> {
+            while (true) {
+              Socket client = listener.accept();
+              DataInputStream in = new DataInputStream(client.getInputStream());
+              in.skipNBytes(1);
+              in.skipNBytes(in.readUnsignedByte());
+              client.getOutputStream().write(new byte[] {5, 0});
+              in.skipNBytes(4);
+              in.skipNBytes(in.readUnsignedByte() + 2L);
+              client.getOutputStream().write(new byte[] {5, 0, 0, 1, 0, 0, 0, 0, 0, 0});
+              Socket onward = new Socket(InetAddress.getLoopbackAddress(), target);
+              run(() -> client.getInputStream().transferTo(onward.getOutputStream()));
+              run(() -> onward.getInputStream().transferTo(client.getOutputStream()));
+            }
+          });
+    }
+
+    int port() {
+      return listener.getLocalPort();
+    }
+
+    private void run(Piping piping) {
+      workers.execute(
+          () -> {
+            try {
+              piping.run();
+            } catch (IOException e) {
+              // One of the ends has closed it.
+            }
+          });
+    }
+
+    @Override
+    public void close() throws IOException {
+      listener.close();
+    }
+  }
+
+  private interface Piping {
+    void run() throws IOException;
+  }
+
+  /** It knows the way, but where that has led is looked at before anything is said there. */
+  @Test
+  void aSocketOfTheUsersFactoryThatIsConnectedElsewhereIsNotUsed() {
+    Network network = network(AllowedHosts.of("10.0.0.0/8"), "10.0.0.1");
+    Dial dial = new Dial(name, null, network, () -> {});
+    ConnectedFactory.port = server.port();
+
+    SQLException e =
+        assertThrows(
+            SQLException.class,
+            () ->
+                dial.open(
+                    "app",
+                    Map.of("user", "app", "socketFactory", ConnectedFactory.class.getName())));
+
+    assertEquals(
+        name.host() + " (127.0.0.1) is not among allowedHosts: 10.0.0.0/8",
+        assertInstanceOf(IOException.class, e.getCause()).getMessage());
+    assertTrue(dial.hasEnded());
+  }
+
+  /** Its sockets are connected when it gives them away. */
+  public static final class ConnectedFactory extends UnconnectedSockets {
+    private static volatile int port;
+
+    @Override
+    public Socket createSocket() {
+      try {
+        return new Socket(InetAddress.getLoopbackAddress(), port);
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+    }
+  }
+
+  @Test
   void aNameThatIsGoneIsSaidToBeUnknown() {
     Network network =
         new Network(
             workers,
             host -> {
               throw new UnknownHostException(host);
-            });
+            },
+            AllowedHosts.ANY);
     Dial dial = new Dial(name, null, network, () -> {});
 
     SQLException e = assertThrows(SQLException.class, () -> dial.open("app", USER));
@@ -246,7 +382,7 @@ class NetworkTest {
           new Dial(
               HostAndPort.parse("[::1]:" + listener.getLocalPort()),
               null,
-              new Network(workers, InetAddress::getAllByName),
+              new Network(workers, InetAddress::getAllByName, AllowedHosts.ANY),
               () -> {});
       workers.execute(() -> assertThrows(SQLException.class, () -> dial.open("app", USER)));
 
@@ -279,6 +415,10 @@ class NetworkTest {
   }
 
   private Network network(String... addresses) {
+    return network(AllowedHosts.ANY, addresses);
+  }
+
+  private Network network(AllowedHosts allowed, String... addresses) {
     return new Network(
         workers,
         host -> {
@@ -287,7 +427,8 @@ class NetworkTest {
             found[i] = InetAddress.getByName(addresses[i]);
           }
           return found;
-        });
+        },
+        allowed);
   }
 
   private Network hangingNetwork() {
@@ -301,7 +442,8 @@ class NetworkTest {
             throw new UnknownHostException("the test is over");
           }
           return new InetAddress[] {InetAddress.getLoopbackAddress()};
-        });
+        },
+        AllowedHosts.ANY);
   }
 
   private static FutureTask<Connection> inThread(Dial dial) {
