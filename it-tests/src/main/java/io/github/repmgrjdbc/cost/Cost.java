@@ -1,6 +1,7 @@
 package io.github.repmgrjdbc.cost;
 
 import io.github.repmgrjdbc.HostAndPort;
+import io.github.repmgrjdbc.testing.Relay;
 import io.github.repmgrjdbc.testing.RepmgrCluster;
 import io.github.repmgrjdbc.testing.RepmgrNode;
 import java.io.File;
@@ -182,13 +183,14 @@ public final class Cost {
 
   /** With the round trip that a network between data centres of one city has. */
   private void benchFar(RepmgrCluster cluster, int round) throws RunnerException, IOException {
-    List<Distance> distances = new ArrayList<>();
+    List<Relay> relays = new ArrayList<>();
     try {
       Map<HostAndPort, HostAndPort> far = new HashMap<>();
       for (RepmgrNode node : cluster.nodes()) {
-        Distance distance = Distance.to(node.containerAddress(), Duration.ofMillis(1));
-        distances.add(distance);
-        far.put(node.containerAddress(), distance.address());
+        HostAndPort near = node.containerAddress();
+        Relay relay = Relay.to(() -> near, Duration.ofMillis(1));
+        relays.add(relay);
+        far.put(near, relay.address());
       }
       Map<String, String> urls =
           connectUrls(
@@ -197,8 +199,8 @@ public final class Cost {
               "sslmode=disable");
       bench(urls, ConnectBenchmark.FAR, round);
     } finally {
-      for (Distance distance : distances) {
-        distance.close();
+      for (Relay relay : relays) {
+        relay.close();
       }
     }
   }

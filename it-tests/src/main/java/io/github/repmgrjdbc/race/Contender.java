@@ -5,7 +5,7 @@ import com.zaxxer.hikari.HikariDataSource;
 import software.amazon.jdbc.Driver;
 
 /** Who takes part: a driver and how it is configured. All use the same HikariCP, as it comes. */
-enum Contender {
+public enum Contender {
   REPMGR_JDBC("repmgr-jdbc", "jdbc:repmgr://") {
     @Override
     String query(Field field) {
@@ -57,7 +57,7 @@ enum Contender {
   }
 
   /** What it is called in a report. */
-  String title() {
+  public String title() {
     return title;
   }
 
@@ -90,7 +90,7 @@ enum Contender {
     return config;
   }
 
-  HikariDataSource open(Field field) {
+  public HikariDataSource open(Field field) {
     return new HikariDataSource(pool(field));
   }
 

@@ -11,7 +11,7 @@ import java.util.stream.Collectors;
  * @param hosts the nodes' addresses, without a port, by name, in the order in which a URL has them
  * @param parameters what our own URL has besides, as in a URL; empty for it as it comes
  */
-record Field(
+public record Field(
     Map<String, String> hosts, String database, String user, String password, String parameters) {
 
   private static final String HOSTS = "RACE_HOSTS";

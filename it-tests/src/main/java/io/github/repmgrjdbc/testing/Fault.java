@@ -1,5 +1,7 @@
 package io.github.repmgrjdbc.testing;
 
+import org.awaitility.Awaitility;
+
 /** What can happen to a node, and how it comes to an end. */
 public enum Fault {
 
@@ -21,6 +23,13 @@ public enum Fault {
       String postmaster = "/var/lib/postgresql/data/postmaster.pid";
       node.exec("sh", "-c", "kill -QUIT $(head -n 1 " + postmaster + ")").orThrow();
       return began;
+    }
+
+    @Override
+    public void undo(RepmgrNode node) {
+      // Its container ends with its PostgreSQL, a moment later.
+      Awaitility.await(node + " to end").until(() -> !node.isRunning());
+      super.undo(node);
     }
   },
 
@@ -56,6 +65,32 @@ public enum Fault {
     @Override
     public long strike(RepmgrNode node) {
       return node.cutOffFrom(node.others().toArray(RepmgrNode[]::new));
+    }
+
+    @Override
+    public void undo(RepmgrNode node) {
+      node.reconnect();
+    }
+  },
+
+  /** The node no longer hears the others, but they hear it, and clients notice nothing. */
+  DEAFEN("deaf to the nodes") {
+    @Override
+    public long strike(RepmgrNode node) {
+      return node.deafen(node.others().toArray(RepmgrNode[]::new));
+    }
+
+    @Override
+    public void undo(RepmgrNode node) {
+      node.reconnect();
+    }
+  },
+
+  /** The other way: it hears them, and they do not hear it. */
+  SILENCE("not heard by the nodes") {
+    @Override
+    public long strike(RepmgrNode node) {
+      return node.silence(node.others().toArray(RepmgrNode[]::new));
     }
 
     @Override

@@ -36,14 +36,13 @@ final class PacketFilter {
   private static final String NO_RULES = "table inet cut\ndelete table inet cut\n";
 
   /** What a node tells itself, at its own address, goes by lo. */
-  private static final String RULES =
-      NO_RULES
-          + """
-          table inet cut {
-            chain in { type filter hook input priority 0; iif != lo %s drop; }
-            chain out { type filter hook output priority 0; oif != lo %s drop; }
-          }
-          """;
+  private static final String RULES = NO_RULES + "table inet cut {\n%s%s}\n";
+
+  private static final String IN =
+      "  chain in { type filter hook input priority 0; iif != lo %s drop; }\n";
+
+  private static final String OUT =
+      "  chain out { type filter hook output priority 0; oif != lo %s drop; }\n";
 
   private static final Object BUILDING = new Object();
 
@@ -65,13 +64,34 @@ final class PacketFilter {
 
   /** Drops all there is; returns when that took effect, by {@link System#nanoTime()}. */
   long dropAll(String containerId) {
-    return apply(containerId, RULES.formatted("", ""));
+    return apply(containerId, RULES.formatted(IN.formatted(""), OUT.formatted("")));
   }
 
   /** The same for what goes to these addresses or comes from them. */
   long drop(String containerId, List<String> addresses) {
-    String set = addresses.stream().collect(Collectors.joining(", ", "{ ", " }"));
-    return apply(containerId, RULES.formatted("ip saddr " + set, "ip daddr " + set));
+    return apply(containerId, RULES.formatted(from(addresses), to(addresses)));
+  }
+
+  /** The same for what comes from them: they still hear what is said. */
+  long dropIncoming(String containerId, List<String> addresses) {
+    return apply(containerId, RULES.formatted(from(addresses), ""));
+  }
+
+  /** The same for what goes to them: what they say is still heard. */
+  long dropOutgoing(String containerId, List<String> addresses) {
+    return apply(containerId, RULES.formatted("", to(addresses)));
+  }
+
+  private static String from(List<String> addresses) {
+    return IN.formatted("ip saddr " + set(addresses));
+  }
+
+  private static String to(List<String> addresses) {
+    return OUT.formatted("ip daddr " + set(addresses));
+  }
+
+  private static String set(List<String> addresses) {
+    return addresses.stream().collect(Collectors.joining(", ", "{ ", " }"));
   }
 
   /** Drops nothing any more. */

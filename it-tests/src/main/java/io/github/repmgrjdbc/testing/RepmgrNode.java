@@ -164,9 +164,21 @@ public final class RepmgrNode {
    * still reach it: they do not notice, and its commits may be lost.
    */
   public long cutOffFrom(RepmgrNode... nodes) {
-    return cluster
-        .packetFilter()
-        .drop(containerId, Stream.of(nodes).map(node -> node.containerAddress().host()).toList());
+    return cluster.packetFilter().drop(containerId, hosts(nodes));
+  }
+
+  /** The same, but one way: this node no longer hears those, and they still hear it. */
+  public long deafen(RepmgrNode... nodes) {
+    return cluster.packetFilter().dropIncoming(containerId, hosts(nodes));
+  }
+
+  /** The same the other way: those no longer hear this node, and it still hears them. */
+  public long silence(RepmgrNode... nodes) {
+    return cluster.packetFilter().dropOutgoing(containerId, hosts(nodes));
+  }
+
+  private static List<String> hosts(RepmgrNode... nodes) {
+    return Stream.of(nodes).map(node -> node.containerAddress().host()).toList();
   }
 
   /** Ends a cut. Does nothing where there is none, as in a container that has started anew. */

@@ -45,6 +45,7 @@ class MetadataErrorsIT {
         node_name text NOT NULL, type text NOT NULL, conninfo text NOT NULL);
       CREATE FUNCTION repmgr.get_local_node_id() RETURNS integer LANGUAGE sql AS 'SELECT 1';
       CREATE FUNCTION repmgr.get_upstream_node_id() RETURNS integer LANGUAGE sql AS 'SELECT -1';
+      CREATE FUNCTION repmgr.get_upstream_last_seen() RETURNS integer LANGUAGE sql AS 'SELECT -1';
       GRANT USAGE ON SCHEMA repmgr TO PUBLIC;
       GRANT SELECT ON repmgr.nodes TO PUBLIC;
       """;
@@ -117,6 +118,7 @@ class MetadataErrorsIT {
             "USAGE ON SCHEMA repmgr",
             "SELECT ON repmgr.nodes",
             "EXECUTE ON FUNCTION repmgr.get_local_node_id()",
+            "EXECUTE ON FUNCTION repmgr.get_upstream_last_seen()",
             "EXECUTE ON FUNCTION repmgr.get_upstream_node_id()")
         .map(Arguments::of);
   }
@@ -200,11 +202,12 @@ class MetadataErrorsIT {
     }
   }
 
-  /** repmgr 4.0 to 4.3 have no {@code get_upstream_node_id()}. */
+  /** repmgr 4.0 to 4.3 have neither of the functions that tell of the upstream. */
   @Test
   void anOldSchemaWorks() throws SQLException {
     stub("old", row(1, "primary", conninfo()));
     superuser("old", "DROP FUNCTION repmgr.get_upstream_node_id()");
+    superuser("old", "DROP FUNCTION repmgr.get_upstream_last_seen()");
     role("veteran");
     connects(url("veteran", "repmgrDatabase=old"));
   }

@@ -3,8 +3,11 @@ package io.github.repmgrjdbc.it;
 import static org.awaitility.Awaitility.await;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.repmgrjdbc.ClusterView;
+import io.github.repmgrjdbc.NoSuitableNodeException;
 import io.github.repmgrjdbc.RepmgrDataSource;
 import io.github.repmgrjdbc.testing.RepmgrCluster;
 import io.github.repmgrjdbc.testing.RepmgrNode;
@@ -66,6 +69,7 @@ class StalePrimaryIT {
     }
 
     assertStrangersGoTo(cluster.primary(), old, cluster);
+    assertWhoSeesNobodyElseCanKnowByQuorumOnly(old, cluster);
     Leaks.awaitNone(cluster);
   }
 
@@ -92,6 +96,26 @@ class StalePrimaryIT {
     assertEquals(promoted, cluster.primary());
     assertStrangersGoTo(promoted, old, cluster);
     Leaks.awaitNone(cluster);
+  }
+
+  /** The documented limit of {@code latest}, and what {@code quorum} is for. */
+  private static void assertWhoSeesNobodyElseCanKnowByQuorumOnly(
+      RepmgrNode old, RepmgrCluster cluster) throws SQLException {
+    String url = cluster.directJdbcUrl() + "&failoverTimeout=8s&primaryPolicy=";
+    old.others().forEach(RepmgrNode::pause);
+    try (RepmgrDataSource latest = new RepmgrDataSource();
+        RepmgrDataSource quorum = new RepmgrDataSource()) {
+      latest.setUrl(url + "latest");
+      quorum.setUrl(url + "quorum");
+      assertEquals(old.containerAddress().host(), addressOfNewConnection(latest));
+      NoSuitableNodeException e =
+          assertThrows(NoSuitableNodeException.class, () -> addressOfNewConnection(quorum));
+      assertTrue(
+          String.valueOf(e.getMessage()).contains(old + " is supported by 1 of 3 nodes"),
+          e.getMessage());
+    } finally {
+      old.others().forEach(RepmgrNode::unpause);
+    }
   }
 
   /** Who starts now has no memory of the failover, and is told of the old primary first. */
