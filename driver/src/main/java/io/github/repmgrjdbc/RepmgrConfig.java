@@ -471,7 +471,7 @@ public record RepmgrConfig(
     }
 
     private String readAllowedHosts() {
-      String text = text(ALLOWED_HOSTS);
+      String text = settings.containsKey(ALLOWED_HOSTS) ? required(ALLOWED_HOSTS) : "";
       try {
         AllowedHosts.of(text);
       } catch (IllegalArgumentException e) {

@@ -70,8 +70,8 @@ public enum TransactionOutcome {
    */
   private static final Set<String> UNDONE = Set.of("40001", "40P01", "25006");
 
-  /** PostgreSQL has no such error, but the standard does: the statement's completion is unknown. */
-  private static final String COMPLETION_UNKNOWN = "40003";
+  /** They say so themselves: PostgreSQL has no such errors, but the standard and wrappers do. */
+  private static final Set<String> SAY_UNKNOWN = Set.of("08007", "40003");
 
   /** A cause may, by mistake, be its own. */
   private static final int DEEPEST_CAUSE = 20;
@@ -93,11 +93,11 @@ public enum TransactionOutcome {
     if (state != null && (NEVER_CONNECTED.contains(state) || UNDONE.contains(state))) {
       return RETRY_SAFE;
     }
-    if (state != null && state.equals(COMPLETION_UNKNOWN)) {
-      return committing ? UNKNOWN : RETRY_SAFE;
+    if (state != null && SAY_UNKNOWN.contains(state)) {
+      return UNKNOWN;
     }
     if (failure instanceof SQLTransientConnectionException) {
-      // What pools and this driver throw when there is no connection to be had.
+      // What pools and this driver throw when there is no connection to be had; pgJDBC never.
       return RETRY_SAFE;
     }
     if (isOfConnection(failure, state)) {

@@ -219,6 +219,7 @@ class RepmgrConfigTest {
         "steadyInterval=0s            | '0s' is too short",
         "failoverTimeout=0s           | '0s' is too short; allowed is 1ms",
         "steadyInterval=10ms          | 10ms is less than huntInterval, 20ms",
+        "allowedHosts=                | is empty",
         "allowedHosts=pg1:5432        | 'pg1:5432'; allowed is a name (pg1, *.db.example), an address",
         "primaryPolicy=newest         | 'newest'; allowed is latest or quorum",
         "targetServerType=secondary   | 'secondary' (a read target: not supported yet); allowed is primary",

@@ -127,7 +127,7 @@ final class Cluster implements AutoCloseable {
     monitor.start(memory.resumed());
   }
 
-  /** What somebody has configured is what that somebody trusts. */
+  /** Hosts that somebody has written down are trusted; what a translator makes of others is not. */
   private static AllowedHosts allowedHosts(RepmgrConfig config) {
     return AllowedHosts.of(config.allowedHosts())
         .and(

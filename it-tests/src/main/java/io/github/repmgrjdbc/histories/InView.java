@@ -11,7 +11,7 @@ import java.util.function.IntSupplier;
  */
 final class InView implements RepmgrListener, IntSupplier {
 
-  private static final long CUT_NANOS = TimeUnit.MILLISECONDS.toNanos(100);
+  private static final long CUT_NANOS = TimeUnit.SECONDS.toNanos(1);
 
   private int before;
   private int now;

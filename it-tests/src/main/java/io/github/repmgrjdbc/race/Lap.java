@@ -40,7 +40,8 @@ record Lap(
   private static final long HANGS_NANOS = TimeUnit.SECONDS.toNanos(5);
 
   /**
-   * What it cost one of them; {@link #NEVER} where it did not come to it.
+   * What it cost one of them; {@link #NEVER} where it did not come to it before the old primary was
+   * given back.
    *
    * @param wroteBefore whether all threads wrote before the fault
    * @param first from the promotion to the first row that the promoted node took
@@ -104,7 +105,8 @@ record Lap(
       double cpuSeconds) {
     Map<Integer, Long> firstByThread = new TreeMap<>();
     for (Call call : calls) {
-      if (newServer.equals(call.server())) {
+      // Who was freed by the return of the old primary has not come by its own power.
+      if (newServer.equals(call.server()) && call.end() - times.returned <= 0) {
         firstByThread.merge(call.thread(), call.end(), Math::min);
       }
     }

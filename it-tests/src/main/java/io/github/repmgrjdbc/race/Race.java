@@ -56,6 +56,8 @@ public final class Race implements AutoCloseable {
 
   private static final int WARM_UP_CONNECTIONS = 100;
 
+  private static final int ATTEMPTS = 3;
+
   private final List<Contender> contenders;
   private final Path directory;
   private final Random random;
@@ -85,9 +87,27 @@ public final class Race implements AutoCloseable {
 
   /** One lap; the cluster is started if there is none that is fit for it. */
   Lap run(Course course, int number) throws SQLException {
-    RepmgrCluster fit = fitFor(course);
     String lap = course.name().toLowerCase(Locale.ROOT) + "-" + number;
-    return run(course, number, lap, fit);
+    for (int attempt = 1; ; attempt++) {
+      RepmgrCluster fit = fitFor(course);
+      try {
+        return run(course, number, lap, fit);
+      } catch (ReplacedBeforeException e) {
+        if (attempt == ATTEMPTS) {
+          throw e;
+        }
+        LOG.warn("{} does not count: {}", lap, e.getMessage());
+      }
+    }
+  }
+
+  /** There was a failover before the fault: the lap says nothing. */
+  private static final class ReplacedBeforeException extends IllegalStateException {
+    private static final long serialVersionUID = 1L;
+
+    ReplacedBeforeException(RepmgrNode old, RepmgrNode promoted) {
+      super("%s had been replaced by %s before the fault".formatted(old, promoted));
+    }
   }
 
   private RepmgrCluster fitFor(Course course) throws SQLException {
@@ -146,8 +166,7 @@ public final class Race implements AutoCloseable {
       if (promotion.nanoTime() - struck < 0) {
         // Seven JVMs that start on two cores can be too much for a primary that has to hear of
         // others.
-        throw new IllegalStateException(
-            "%s had been replaced by %s before the fault".formatted(old, promotion.node()));
+        throw new ReplacedBeforeException(old, promotion.node());
       }
       long returned = System.nanoTime();
       course.undo(old);

@@ -142,9 +142,7 @@ record Report(String about, List<Lap> laps) {
                         String.valueOf(sum(runs, Run::hung)),
                         String.valueOf(sum(runs, Run::failed)),
                         String.valueOf(sum(runs, Run::stale)),
-                        runs.isEmpty()
-                            ? "-"
-                            : String.format(Locale.ROOT, "%.2f", cpu[cpu.length / 2])));
+                        runs.isEmpty() ? "-" : String.format(Locale.ROOT, "%.2f", median(cpu))));
               }
             });
     return table;
@@ -225,11 +223,14 @@ record Report(String about, List<Lap> laps) {
     return values.length == 0 ? "-" : text(median(values)) + " / " + text(worst(values));
   }
 
-  /** The upper one of two; of none, never. */
+  /** Of none, never. */
   static double median(double[] values) {
     double[] sorted = values.clone();
     Arrays.sort(sorted);
-    return sorted.length == 0 ? Lap.NEVER : sorted[sorted.length / 2];
+    int half = sorted.length / 2;
+    return sorted.length == 0
+        ? Lap.NEVER
+        : sorted.length % 2 == 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
   }
 
   private static double worst(double[] values) {

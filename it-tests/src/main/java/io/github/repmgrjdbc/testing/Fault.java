@@ -1,5 +1,6 @@
 package io.github.repmgrjdbc.testing;
 
+import java.time.Duration;
 import org.awaitility.Awaitility;
 
 /** What can happen to a node, and how it comes to an end. */
@@ -28,7 +29,9 @@ public enum Fault {
     @Override
     public void undo(RepmgrNode node) {
       // Its container ends with its PostgreSQL, a moment later.
-      Awaitility.await(node + " to end").until(() -> !node.isRunning());
+      Awaitility.await(node + " to end")
+          .atMost(Duration.ofSeconds(30))
+          .until(() -> !node.isRunning());
       super.undo(node);
     }
   },

@@ -59,8 +59,13 @@ public final class Relay implements AutoCloseable {
     cut = true;
   }
 
-  /** What was connected while it was cut is ended; what comes now gets through. */
+  /**
+   * Ends a cut: what was connected is ended, what comes now gets through. Does nothing without one.
+   */
   public void heal() {
+    if (!cut) {
+      return;
+    }
     cut = false;
     resetAll();
   }

@@ -44,6 +44,15 @@ class LapTest {
   }
 
   @Test
+  void whoIsFreedByTheReturnOfTheOldPrimaryHasNotRecovered() {
+    for (int thread = 0; thread < Runner.THREADS; thread++) {
+      call(thread, 995, thread == 0 ? 5_000 : 5_001, NEW, null);
+    }
+    assertEquals(2_000, evaluate().first());
+    assertEquals(Lap.NEVER, evaluate().last());
+  }
+
+  @Test
   void nobodyWrote() {
     Lap.Run run = evaluate();
     assertEquals(Lap.NEVER, run.first());

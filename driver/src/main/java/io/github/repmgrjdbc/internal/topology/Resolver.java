@@ -177,8 +177,8 @@ public final class Resolver {
           .forEach(
               (id, refusal) -> {
                 Seen node = roster.seen().get(id);
-                // In recovery, or promoted anew since: it was demoted in between. Or it is the last
-                // resort.
+                // In recovery, or promoted anew since: it was demoted in between. Or its successor
+                // is gone for good: somebody has unregistered it there.
                 boolean over =
                     node != null
                         && (node.answer().inRecovery()
@@ -286,7 +286,10 @@ public final class Resolver {
 
     // ---- quorum ------------------------------------------------------------------------------
 
-    /** Two cannot both have most of the nodes: nothing has to be waited for. */
+    /**
+     * Two cannot both have most of the nodes, where their tables agree on who is registered:
+     * nothing has to be waited for.
+     */
     private Choice byMajority() {
       if (term == null && roster.isOfSeveralClusters()) {
         return severalClusters();
@@ -519,7 +522,7 @@ public final class Resolver {
     }
 
     private Choice serve(Seen node, String what) {
-      Set<Integer> supporters = supporters(node);
+      Set<Integer> supporters = support(node);
       return new Choice(
           node,
           name(node)
@@ -544,11 +547,15 @@ public final class Resolver {
     /** The newest timeline, then the most supporters; null if two are equal in both. */
     private @Nullable Seen best(Collection<Seen> nodes) {
       Comparator<Seen> order =
-          Comparator.comparingInt(Seen::timeline).thenComparing(node -> supporters(node).size());
+          Comparator.comparingInt(Seen::timeline).thenComparing(node -> support(node).size());
       Seen best = nodes.stream().max(order).orElseThrow();
       return nodes.stream().filter(node -> order.compare(node, best) == 0).count() == 1
           ? best
           : null;
+    }
+
+    private Set<Integer> support(Seen node) {
+      return policy == PrimaryPolicy.QUORUM ? backers(node.id(), node) : supporters(node);
     }
 
     /** For a challenger its own copy counts too: a promotion through repmgr has written it. */

@@ -195,8 +195,12 @@ final class Roster {
     if (served == null) {
       return false;
     }
-    return isGone(served, members.values())
-        || answers.values().stream()
+    if (isGone(served, members.values())) {
+      return true;
+    }
+    // But not while somebody is still where the one served last was: then the table is wrong.
+    return answers.values().stream().noneMatch(answer -> isOf(served, answer))
+        && answers.values().stream()
             .filter(answer -> !answer.inRecovery() && !isForeign(answer.nodeId(), answer))
             .map(Answer::copy)
             .anyMatch(

@@ -172,37 +172,6 @@ class SocketRegistryTest {
     assertEquals("the data source has been closed", e.getMessage());
   }
 
-  /** The same the other way round: what was handed over in time is cut, whoever has it. */
-  @Test
-  void whatIsHandedOverWhileItsTermPassesIsCut() throws Exception {
-    ExecutorService threads = Executors.newFixedThreadPool(1);
-    try {
-      CyclicBarrier start = new CyclicBarrier(2);
-      for (int i = 0; i < 20_000; i++) {
-        registry.allow(first, "n1 is the primary");
-        Dial dial = register(first);
-        Future<Boolean> handedOver =
-            threads.submit(
-                () -> {
-                  start.await();
-                  try {
-                    registry.handOver(dial, first);
-                    return true;
-                  } catch (SQLException e) {
-                    return false;
-                  }
-                });
-        start.await();
-        registry.allow(second, "n2 is the primary");
-        boolean given = handedOver.get(5, TimeUnit.SECONDS);
-        assertNotNull(dial.cutReason(), (given ? "given" : "not given") + " in round " + i);
-        registry.withdraw(dial);
-      }
-    } finally {
-      threads.shutdownNow();
-    }
-  }
-
   @Test
   void closeHangsUpAndLetsNothingElseIn() throws SQLException {
     registry.allow(first, "n1 is the primary");

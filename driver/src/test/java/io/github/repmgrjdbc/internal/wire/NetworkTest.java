@@ -30,6 +30,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
@@ -165,6 +166,8 @@ class NetworkTest {
    */
   private final class SocksProxy implements AutoCloseable {
 
+    private final List<Socket> sockets = new CopyOnWriteArrayList<>();
+
     private final ServerSocket listener = new ServerSocket(0, 5, InetAddress.getLoopbackAddress());
 
     SocksProxy(int target) throws IOException {
@@ -172,6 +175,7 @@ class NetworkTest {
           () -> {
             while (true) {
               Socket client = listener.accept();
+              sockets.add(client);
               DataInputStream in = new DataInputStream(client.getInputStream());
               in.skipNBytes(1);
               in.skipNBytes(in.readUnsignedByte());
@@ -180,6 +184,7 @@ class NetworkTest {
               in.skipNBytes(in.readUnsignedByte() + 2L);
               client.getOutputStream().write(new byte[] {5, 0, 0, 1, 0, 0, 0, 0, 0, 0});
               Socket onward = new Socket(InetAddress.getLoopbackAddress(), target);
+              sockets.add(onward);
               run(() -> client.getInputStream().transferTo(onward.getOutputStream()));
               run(() -> onward.getInputStream().transferTo(client.getOutputStream()));
             }
@@ -204,6 +209,9 @@ class NetworkTest {
     @Override
     public void close() throws IOException {
       listener.close();
+      for (Socket socket : sockets) {
+        socket.close();
+      }
     }
   }
 
