@@ -231,13 +231,16 @@ clone() {
 FED="SELECT sender_host || ' ' || received_tli FROM pg_stat_wal_receiver JOIN pg_stat_activity USING (pid)
     WHERE status = 'streaming' AND backend_start < clock_timestamp() - interval '700 ms'"
 
-# Whether WAL arrives from the primary, or will as soon as what is here has been replayed.
+# Whether WAL arrives from the primary, or will as soon as what is here has been replayed. Notes for watch that it does.
 gets_on() {
     local now before='' since=$SECONDS
     while ((SECONDS - since < STREAMING_TIMEOUT)); do
         now=$(local_psql -d repmgr -F ' ' -c "
             SELECT pg_last_wal_replay_lsn(), EXISTS ($FED)" 2>/dev/null) || now=''
-        [[ $now != *' t' ]] || return 0
+        if [[ $now == *' t' ]]; then
+            fed=yes
+            return 0
+        fi
         if [[ $now != "$before" ]]; then
             before=$now since=$SECONDS
         fi
@@ -250,6 +253,7 @@ gets_on() {
 # Asks, decides and acts until the node has its place: PostgreSQL runs, as the primary or following it.
 take_position() {
     local action target reason said='' silent was_silent='' since=$SECONDS pause=0.5
+    fed=''
     if is_witness; then
         take_witness_place
         return

@@ -171,7 +171,7 @@ catch_up() {
 # Returns when the place has to be taken anew; says why in the log. With 1: PostgreSQL must end at once.
 watch() {
     if is_witness; then watch_witness; fi
-    local LOCAL_TIMEOUT began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed='' beat='' hung='' unnoted_since='' names strangers=''
+    local LOCAL_TIMEOUT began replies_before verdict='' majority_at='' alone='' no_primary_since='' stray_since='' told='' was_fed=${fed:-} beat='' hung='' unnoted_since='' names strangers=''
     while [[ -z $verdict ]]; do
         # What hangs must not keep the rest from being looked at; of a primary, which may have to stop, even less.
         if [[ -e $PGDATA/standby.signal ]]; then LOCAL_TIMEOUT=3; else LOCAL_TIMEOUT=1; fi

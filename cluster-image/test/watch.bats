@@ -1,5 +1,7 @@
 #!/usr/bin/env bats
 # Whether a primary may stay one, case by case. The functions alone, without containers.
+#
+# shellcheck disable=SC2030,SC2031 # each test is a subshell
 
 setup() {
     source "$BATS_TEST_DIRNAME/../lib/watch.sh"
@@ -96,6 +98,29 @@ steps_down() {
     is_promotion_under_way() { false; }
     was_fed=''
     ! repmgrd_hangs 7 || return 1
+}
+
+@test "who got WAL when it took its place need not be seen to get it before its repmgrd can hang" {
+    source "$BATS_TEST_DIRNAME/../lib/position.sh"
+    PGDATA=$BATS_TEST_TMPDIR healing=on WATCH_INTERVAL=0 POLL=0 postgres_pid=$$
+    touch "$PGDATA/standby.signal"
+    is_witness() { false; }
+    remember_members() { :; }
+    end_forgotten_pause() { :; }
+    wait_for_others() { :; }
+    survey() { :; }
+    now_ms() { echo 0; }
+    note_strangers() { :; }
+    look_round_as_standby() { seen=$was_fed verdict=anew; }
+    local_psql() { echo '0/9 t'; }
+    gets_on
+    watch
+    [[ $seen == yes ]]
+    decide() { echo 'follow n1 it is the primary'; }
+    log() { :; }
+    follow() { :; }
+    take_position
+    [[ -z $fed ]]
 }
 
 @test "a pulse is that of a process that runs on" {
