@@ -15,6 +15,7 @@ import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.classic.spi.ThrowableProxyUtil;
 import ch.qos.logback.core.read.ListAppender;
 import io.github.repmgrjdbc.ClusterView.State;
+import io.github.repmgrjdbc.FakeServer.Calls;
 import io.github.repmgrjdbc.FakeServer.End;
 import io.github.repmgrjdbc.FakeServer.Mode;
 import io.github.repmgrjdbc.FakeServer.Row;
@@ -49,6 +50,8 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.LoggerFactory;
 
@@ -293,6 +296,59 @@ class ClusterTest {
   // ---- verifying -----------------------------------------------------------------------------
 
   @Test
+  void whoIsTheServerThatWasSeenNeedNotSayMore() throws Exception {
+    RepmgrDataSource dataSource = dataSource(n1, n2, n3);
+
+    assertEquals(n1.port(), portOf(dataSource.getConnection()));
+    assertEquals(n1.port(), portOf(dataSource.getConnection()));
+
+    assertEquals(0, n1.questions());
+  }
+
+  @Test
+  void aPrimaryThatHasBeenStartedSinceItWasSeenSaysWhereItIs() throws Exception {
+    RepmgrDataSource dataSource = dataSource(set("steadyInterval", "60s"), n1, n2, n3);
+    await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
+    FakeServer started = new FakeServer(1);
+    toClose.add(started);
+    n1.leadApplicationsTo(started);
+
+    assertEquals(n1.port(), portOf(dataSource.getConnection()));
+
+    assertEquals(1, n1.questions());
+  }
+
+  /** A pooler, say. Who ends the session, or says nothing, costs one connection. */
+  @ParameterizedTest
+  @EnumSource(names = {"REFUSED", "UNKNOWN", "IGNORED"})
+  void whereNoFunctionCanBeCalledAQueryAsks(Calls calls) throws Exception {
+    n1.calls(calls);
+    RepmgrDataSource dataSource = dataSource(n1, n2, n3);
+    assertEquals(n1.port(), portOf(dataSource.getConnection()));
+    int accepted = n1.accepted();
+
+    assertEquals(n1.port(), portOf(dataSource.getConnection()));
+
+    assertEquals(2, n1.questions());
+    assertEquals(1, n1.called());
+    assertEquals(accepted + 1, n1.accepted());
+  }
+
+  @Test
+  void whatIsCutWhileItCallsAFunctionSaysNothingOfFunctions() throws Exception {
+    RepmgrDataSource dataSource = dataSource(n1, n2, n3);
+    await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
+    n1.calls(Calls.IGNORED);
+    dataSource.setLoginTimeout(1);
+    assertThrows(SQLException.class, dataSource::getConnection);
+
+    n1.calls(Calls.ANSWERED);
+
+    assertEquals(n1.port(), portOf(dataSource.getConnection()));
+    assertEquals(0, n1.questions());
+  }
+
+  @Test
   void whatIsNotThePrimaryWhenVerifiedIsNotReturned() throws Exception {
     RepmgrDataSource dataSource = dataSource(n1, n2, n3);
     n1.tellApplicationsInRecovery(true);
@@ -379,12 +435,26 @@ class ClusterTest {
     await().atMost(SOON).until(() -> node(dataSource, 3).state() == State.SILENT);
   }
 
-  @Test
-  void aConnectionThatBreaksWhileItIsVerifiedIsReplaced() throws Exception {
+  @ParameterizedTest
+  @CsvSource({
+    "ANSWERED, CLOSE_IN_ANSWER",
+    "ANSWERED, RUBBISH_IN_ANSWER",
+    "ANSWERED, NEGATIVE_LENGTH",
+    "ANSWERED, ABSURD_LENGTH",
+    "ANSWERED, WRONG_TYPES",
+    "ANSWERED, NULLS",
+    "REFUSED, CLOSE_IN_ANSWER",
+    "REFUSED, RUBBISH_IN_ANSWER",
+    "REFUSED, NEGATIVE_LENGTH",
+    "REFUSED, WRONG_TYPES",
+    "REFUSED, NO_ROWS"
+  })
+  void aConnectionThatBreaksWhileItIsVerifiedIsReplaced(Calls calls, Mode mode) throws Exception {
+    n1.calls(calls);
     RepmgrDataSource dataSource = dataSource(n1, n2, n3);
     await().atMost(SOON).until(() -> dataSource.view().primary().isPresent());
     int before = n1.accepted();
-    n1.mode(Mode.CLOSE_IN_ANSWER);
+    n1.mode(mode);
     Future<Connection> waiting = threads.submit(() -> dataSource.getConnection());
     await().atMost(SOON).until(() -> n1.accepted() >= before + 3);
 

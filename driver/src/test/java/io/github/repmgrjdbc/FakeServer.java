@@ -12,6 +12,7 @@ import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.SocketTimeoutException;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -28,6 +29,7 @@ import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -76,10 +78,22 @@ public final class FakeServer implements AutoCloseable {
     WRONG_TYPES,
     /** Sends rows in which every value is NULL. */
     NULLS,
-    /** Sends rows in which the fifth value is NULL. */
+    /** Sends rows in which the sixth value is NULL. */
     NULL_UPSTREAM,
     /** Sends no rows. */
     NO_ROWS
+  }
+
+  /** How it treats function calls. */
+  public enum Calls {
+    /** As a server should. */
+    ANSWERED,
+    /** As one that is no server for them: with an error. */
+    REFUSED,
+    /** It knows no such message, and ends the session. */
+    UNKNOWN,
+    /** It knows no such message, and says nothing. */
+    IGNORED
   }
 
   /** How a client left. */
@@ -101,6 +115,7 @@ public final class FakeServer implements AutoCloseable {
 
   /** What it says of itself. */
   private record State(
+      long startedAt,
       int nodeId,
       boolean inRecovery,
       int timeline,
@@ -112,6 +127,10 @@ public final class FakeServer implements AutoCloseable {
   private static final int SSL_REQUEST = 80877103;
   private static final int GSS_REQUEST = 80877104;
   private static final int CANCEL_REQUEST = 80877102;
+  private static final int POSTMASTER_START_TIME = 2560;
+
+  /** Of all servers: no two are started in the same microsecond. */
+  private static final AtomicLong STARTS = new AtomicLong(800_000_000_000_000L);
 
   private final ThreadPoolExecutor threads;
   private final Set<Session> sessions = ConcurrentHashMap.newKeySet();
@@ -120,6 +139,8 @@ public final class FakeServer implements AutoCloseable {
   private final List<End> ends = new CopyOnWriteArrayList<>();
   private final AtomicInteger accepted = new AtomicInteger();
   private final AtomicInteger canceled = new AtomicInteger();
+  private final AtomicInteger questions = new AtomicInteger();
+  private final AtomicInteger called = new AtomicInteger();
   private final AtomicInteger nextPid = new AtomicInteger(1000);
   private final int port;
   private volatile ServerSocket listener;
@@ -131,13 +152,14 @@ public final class FakeServer implements AutoCloseable {
   private volatile @Nullable Boolean tellsApplicationsInRecovery;
   private volatile @Nullable FakeServer behind;
   private volatile boolean readOnly;
+  private volatile Calls calls = Calls.ANSWERED;
   private volatile int upstreamSeen = -1;
   private volatile int probes = 1;
   private volatile List<String> missingRights = List.of();
 
   /** Starts a primary on timeline 1 with an empty node table. */
   public FakeServer(int nodeId) {
-    state = new State(nodeId, false, 1, 42, 0, List.of());
+    state = new State(nextStart(), nodeId, false, 1, 42, 0, List.of());
     AtomicInteger number = new AtomicInteger();
     threads =
         new ThreadPoolExecutor(
@@ -181,13 +203,31 @@ public final class FakeServer implements AutoCloseable {
 
   /** It takes writes from now on. */
   public FakeServer primary(int timeline) {
-    return change(s -> new State(s.nodeId, false, timeline, s.systemIdentifier, 0, s.table));
+    return change(
+        s ->
+            new State(
+                // Who is promoted goes on; who has another timeline as a primary does not.
+                s.inRecovery ? s.startedAt : nextStart(),
+                s.nodeId,
+                false,
+                timeline,
+                s.systemIdentifier,
+                0,
+                s.table));
   }
 
   /** It is in recovery from now on. */
   public FakeServer standby(int upstreamId, int timeline) {
     return change(
-        s -> new State(s.nodeId, true, timeline, s.systemIdentifier, upstreamId, s.table));
+        s ->
+            new State(
+                s.inRecovery ? s.startedAt : nextStart(),
+                s.nodeId,
+                true,
+                timeline,
+                s.systemIdentifier,
+                upstreamId,
+                s.table));
   }
 
   /** It has this node table from now on. */
@@ -195,6 +235,7 @@ public final class FakeServer implements AutoCloseable {
     return change(
         s ->
             new State(
+                s.startedAt,
                 s.nodeId,
                 s.inRecovery,
                 s.timeline,
@@ -206,13 +247,29 @@ public final class FakeServer implements AutoCloseable {
   /** It is another node from now on: that one has moved here. */
   public FakeServer nodeId(int id) {
     return change(
-        s -> new State(id, s.inRecovery, s.timeline, s.systemIdentifier, s.upstreamId, s.table));
+        s ->
+            new State(
+                nextStart(),
+                id,
+                s.inRecovery,
+                s.timeline,
+                s.systemIdentifier,
+                s.upstreamId,
+                s.table));
   }
 
   /** It belongs to another database cluster from now on. */
   public FakeServer systemIdentifier(long identifier) {
     return change(
-        s -> new State(s.nodeId, s.inRecovery, s.timeline, identifier, s.upstreamId, s.table));
+        s ->
+            new State(
+                nextStart(),
+                s.nodeId,
+                s.inRecovery,
+                s.timeline,
+                identifier,
+                s.upstreamId,
+                s.table));
   }
 
   /** What it tells applications, whatever it tells probes; null: the same. */
@@ -224,6 +281,12 @@ public final class FakeServer implements AutoCloseable {
   /** Applications are told what that server would tell them: its address leads there by now. */
   public FakeServer leadApplicationsTo(FakeServer other) {
     behind = other;
+    return this;
+  }
+
+  /** How it treats function calls from now on. */
+  public FakeServer calls(Calls calls) {
+    this.calls = calls;
     return this;
   }
 
@@ -243,6 +306,10 @@ public final class FakeServer implements AutoCloseable {
   public FakeServer probes(int count) {
     probes = count;
     return this;
+  }
+
+  private static long nextStart() {
+    return STARTS.incrementAndGet();
   }
 
   private synchronized FakeServer change(UnaryOperator<State> change) {
@@ -335,6 +402,21 @@ public final class FakeServer implements AutoCloseable {
   /** Its {@code node_id}. */
   public int nodeId() {
     return state.nodeId;
+  }
+
+  /** When it was started. */
+  public long startedAt() {
+    return state.startedAt;
+  }
+
+  /** How many queries ask an application's connection where it is, so far. */
+  public int questions() {
+    return questions.get();
+  }
+
+  /** How many function calls have come so far. */
+  public int called() {
+    return called.get();
   }
 
   /** Its port. */
@@ -522,6 +604,7 @@ public final class FakeServer implements AutoCloseable {
     volatile boolean sleeping;
     volatile boolean mute;
     boolean skipToSync;
+    boolean toldInRecovery;
     char transaction = 'I';
 
     Session(Socket socket) throws IOException {
@@ -616,14 +699,7 @@ public final class FakeServer implements AutoCloseable {
               "default_transaction_read_only", readOnly ? "on" : "off",
               "integer_datetimes", "on",
               "standard_conforming_strings", "on")
-          .forEach(
-              (key, value) ->
-                  message(
-                      'S',
-                      m -> {
-                        text(m, key);
-                        text(m, value);
-                      }));
+          .forEach(this::parameter);
       message(
           'K',
           m -> {
@@ -633,6 +709,15 @@ public final class FakeServer implements AutoCloseable {
       loggedIn = true;
       ready();
       return true;
+    }
+
+    private void parameter(String name, String value) {
+      message(
+          'S',
+          m -> {
+            text(m, name);
+            text(m, value);
+          });
     }
 
     private Map<String, String> startup(byte[] packet) throws IOException {
@@ -699,7 +784,12 @@ public final class FakeServer implements AutoCloseable {
               ready();
             }
             case 'P' -> {
-              statements.put(words.next(), words.next());
+              String name = words.next();
+              String sql = words.next();
+              statements.put(name, sql);
+              if (sql.contains("pg_control_system") && !sql.contains("pg_control_recovery")) {
+                questions.incrementAndGet();
+              }
               message('1', m -> {});
             }
             case 'B' -> {
@@ -714,6 +804,15 @@ public final class FakeServer implements AutoCloseable {
               }
               describe(resultOf(sql));
             }
+            case 'F' -> {
+              if (calls == Calls.IGNORED) {
+                called.incrementAndGet();
+                mute = true;
+                return true;
+              }
+              call(ByteBuffer.wrap(body).getInt());
+              ready();
+            }
             case 'E' -> execute(resultOf(portals.getOrDefault(words.next(), "")));
             case 'C' -> message('3', m -> {});
             case 'S' -> {
@@ -727,7 +826,7 @@ public final class FakeServer implements AutoCloseable {
           }
         } catch (Refusal e) {
           error("ERROR", e.sqlState, String.valueOf(e.getMessage()));
-          if (type == 'Q') {
+          if (type == 'Q' || type == 'F') {
             ready();
           } else {
             skipToSync = true;
@@ -758,21 +857,20 @@ public final class FakeServer implements AutoCloseable {
                 now.inRecovery,
                 now.timeline,
                 now.systemIdentifier,
+                now.startedAt,
                 now.nodeId,
                 sql.contains("get_upstream_node_id") ? now.upstreamId : 0,
                 sql.contains("get_upstream_last_seen") ? upstreamSeen : -1);
         return sql.contains("left join repmgr.nodes")
-            ? Result.rows(withTable(who, now.table), 12)
-            : Result.rows(List.of(who), 6);
+            ? Result.rows(withTable(who, now.table), 13)
+            : Result.rows(List.of(who), 7);
       }
       if (sql.contains("pg_stat_get_activity")) {
         return Result.row(probes);
       }
       if (sql.contains("pg_control_system")) {
-        FakeServer other = behind;
-        now = other == null ? now : other.state;
-        Boolean told = tellsApplicationsInRecovery;
-        boolean inRecovery = told == null ? now.inRecovery : told;
+        now = toldApplications();
+        boolean inRecovery = tellsInRecovery();
         String walFile = "%08X%016X".formatted(now.timeline, 3L);
         return Result.row(inRecovery ? NULL : walFile, now.systemIdentifier);
       }
@@ -802,6 +900,58 @@ public final class FakeServer implements AutoCloseable {
             return Result.of("SET");
           }
           throw new Refusal("42601", "this server knows no such statement: " + statement);
+        }
+      }
+    }
+
+    private boolean tellsInRecovery() {
+      Boolean told = tellsApplicationsInRecovery;
+      return told == null ? toldApplications().inRecovery : told;
+    }
+
+    private State toldApplications() {
+      FakeServer other = behind;
+      return other == null ? state : other.state;
+    }
+
+    private void call(int function) throws IOException, Refusal {
+      called.incrementAndGet();
+      String error = queryError;
+      if (error != null || calls == Calls.REFUSED || function != POSTMASTER_START_TIME) {
+        throw new Refusal(error == null ? "08P01" : error, "the script refuses function calls");
+      }
+      if (calls == Calls.UNKNOWN) {
+        throw new IOException("message F");
+      }
+      switch (mode) {
+        case CLOSE_IN_ANSWER -> {
+          out.writeByte('V');
+          out.writeInt(1000);
+          out.flush();
+          throw new IOException("closed in the middle of an answer, as the script has it");
+        }
+        case TRICKLE_IN_ANSWER -> {
+          out.writeByte('V');
+          trickle();
+        }
+        case RUBBISH_IN_ANSWER -> out.writeBytes("rubbish");
+        case NEGATIVE_LENGTH, ABSURD_LENGTH ->
+            message('V', m -> m.writeInt(mode == Mode.ABSURD_LENGTH ? Integer.MAX_VALUE : -7));
+        case NULLS, NO_ROWS -> message('V', m -> m.writeInt(-1));
+        case WRONG_TYPES ->
+            message(
+                'V',
+                m -> {
+                  m.writeInt(3);
+                  m.writeBytes("abc");
+                });
+        default -> {
+          message(
+              'V',
+              m -> {
+                m.writeInt(Long.BYTES);
+                m.writeLong(toldApplications().startedAt);
+              });
         }
       }
     }
@@ -882,7 +1032,7 @@ public final class FakeServer implements AutoCloseable {
             m.writeShort(row.size());
             for (int i = 0; i < row.size(); i++) {
               if (mode == Mode.NULLS
-                  || (mode == Mode.NULL_UPSTREAM && i == 4)
+                  || (mode == Mode.NULL_UPSTREAM && i == 5)
                   || row.get(i).equals(NULL)) {
                 m.writeInt(-1);
                 continue;
@@ -936,6 +1086,11 @@ public final class FakeServer implements AutoCloseable {
     }
 
     private void ready() throws IOException {
+      boolean inRecovery = tellsInRecovery();
+      if (inRecovery != toldInRecovery) {
+        toldInRecovery = inRecovery;
+        parameter("in_hot_standby", inRecovery ? "on" : "off");
+      }
       message('Z', m -> m.writeByte(transaction));
       out.flush();
     }

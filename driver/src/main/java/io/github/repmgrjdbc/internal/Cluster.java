@@ -15,11 +15,11 @@ import io.github.repmgrjdbc.internal.monitor.TopologyMonitor;
 import io.github.repmgrjdbc.internal.topology.Decision;
 import io.github.repmgrjdbc.internal.topology.NodeProbe;
 import io.github.repmgrjdbc.internal.topology.Observation;
+import io.github.repmgrjdbc.internal.topology.Observation.Answer;
 import io.github.repmgrjdbc.internal.topology.Resolver;
 import io.github.repmgrjdbc.internal.wire.AllowedHosts;
 import io.github.repmgrjdbc.internal.wire.Network;
 import java.net.InetAddress;
-import java.net.InetSocketAddress;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
@@ -203,7 +203,7 @@ final class Cluster implements AutoCloseable {
         try {
           Connection connection =
               connector.open(
-                  primary.address(), peerOf(primary.address()), term, parameters, deadline);
+                  primary.address(), answerOf(primary.address()), term, parameters, deadline);
           if (login.equals(offered)) {
             // It is right here. The probes take it when a node refuses theirs.
             probeLogin.prove(login);
@@ -365,9 +365,9 @@ final class Cluster implements AutoCloseable {
     }
   }
 
-  private @Nullable InetSocketAddress peerOf(HostAndPort address) {
+  private @Nullable Answer answerOf(HostAndPort address) {
     Observation observation = monitor.observations().get(address);
-    return observation == null || observation.answer() == null ? null : observation.answer().peer();
+    return observation == null ? null : observation.answer();
   }
 
   /** In the monitor's thread, after each decision. */

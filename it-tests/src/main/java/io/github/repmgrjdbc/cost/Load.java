@@ -22,11 +22,13 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
+import java.util.TreeMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLongArray;
 import java.util.concurrent.locks.LockSupport;
+import java.util.stream.Collectors;
 import org.awaitility.Awaitility;
 
 /**
@@ -70,9 +72,9 @@ public final class Load {
     if (arguments.length % 2 != 0
         || clients < WHOLE + 1
         || pools < 1
-        || !List.of("", "steady", "crowd", "pools").contains(only)) {
+        || !List.of("", "steady", "hunters", "crowd", "pools").contains(only)) {
       System.err.println(
-          "load: allowed are --clients N, 21 to 9999, --pools N, 1 to 9999, and --only steady, crowd or pools");
+          "load: allowed are --clients N, 21 to 9999, --pools N, 1 to 9999, and --only steady, hunters, crowd or pools");
       System.exit(2);
     }
     try (RepmgrCluster cluster = RepmgrCluster.builder().start()) {
@@ -80,6 +82,9 @@ public final class Load {
       makeRoom(cluster, Math.max(clients, pools * 10) + 200);
       if (only.isEmpty() || only.equals("steady")) {
         steady(cluster);
+      }
+      if (only.isEmpty() || only.equals("hunters")) {
+        hunters(cluster);
       }
       if (only.isEmpty() || only.equals("crowd")) {
         crowd(cluster, clients);
@@ -112,8 +117,7 @@ public final class Load {
     }
   }
 
-  // ---------------------------------------------------------------------------- when nothing is
-  // wrong
+  // --------------------------------------------------------------------------------- all is well
 
   private static void steady(RepmgrCluster cluster) throws Exception {
     System.out.println(
@@ -169,6 +173,44 @@ public final class Load {
       park(Duration.ofMillis(200));
     }
     return ManagementFactory.getMemoryMXBean().getHeapMemoryUsage().getUsed() / 1024;
+  }
+
+  // ----------------------------------------------------------------------------------- the hunters
+
+  /** Whole data sources, some few and many more, that look for a primary which does not come. */
+  private static void hunters(RepmgrCluster cluster) throws SQLException {
+    RepmgrNode old = cluster.awaitHealthy(TIMEOUT);
+    for (int count : new int[] {10, 100}) {
+      List<RepmgrDataSource> sources = new ArrayList<>();
+      try {
+        for (int i = 0; i < count; i++) {
+          sources.add(watching(cluster, i, () -> {}));
+        }
+        service(old, "pause");
+        old.kill();
+        park(SETTLE);
+        Map<RepmgrNode, Usage> before = usage(old.others());
+        park(SAMPLE);
+        report(
+            count + " data sources look for a primary",
+            before,
+            usage(List.copyOf(before.keySet())));
+      } finally {
+        sources.forEach(RepmgrDataSource::close);
+      }
+      old.start();
+      Awaitility.await("a primary")
+          .atMost(TIMEOUT)
+          .ignoreExceptions()
+          .until(() -> service(cluster.primary(), "unpause"));
+      old = cluster.awaitHealthy(TIMEOUT);
+    }
+  }
+
+  /** What {@code repmgr service} does on all nodes. */
+  private static boolean service(RepmgrNode node, String action) {
+    node.execAs("postgres", "repmgr", "-f", "/etc/repmgr.conf", "service", action).orThrow();
+    return true;
   }
 
   // ------------------------------------------------------------------------------------- the crowd
@@ -288,11 +330,15 @@ public final class Load {
     if (!ready.await(TIMEOUT.toSeconds(), TimeUnit.SECONDS)) {
       throw new IllegalStateException(ready.getCount() + " threads got no connection");
     }
+    for (RepmgrNode standby : cluster.standbys()) {
+      logConnections(standby);
+    }
     try (PromotionWatch watch = PromotionWatch.start(cluster.standbys())) {
       Map<RepmgrNode, Usage> before = usage(cluster.standbys());
       old.kill();
       Awaitility.await("a promotion").atMost(TIMEOUT).until(() -> watch.promotion().isPresent());
       Promotion promotion = watch.promotion().orElseThrow();
+      int logged = promotion.node().logs().length();
       Awaitility.await("all to be served")
           .atMost(TIMEOUT)
           .until(() -> served.size() + failed.size() == connections);
@@ -302,6 +348,7 @@ public final class Load {
           "%,d pooled connections in %d pools lose their primary; not served: %s%n",
           connections, pools, failed);
       report("failover", before, usage(List.copyOf(before.keySet())));
+      attempts(promotion.node().logs().substring(logged));
       print("served", lags);
     } finally {
       release.countDown();
@@ -309,6 +356,28 @@ public final class Load {
     }
     old.start();
     cluster.awaitHealthy(TIMEOUT);
+  }
+
+  private static void logConnections(RepmgrNode node) throws SQLException {
+    try (Connection connection = node.connect("postgres");
+        Statement statement = connection.createStatement()) {
+      statement.execute("ALTER SYSTEM SET log_connections = on");
+      statement.execute("SELECT pg_reload_conf()");
+    }
+  }
+
+  /** Connections that were begun, whatever came of them: each has a line with its time. */
+  private static void attempts(String log) {
+    Map<String, Long> bySecond =
+        log.lines()
+            .filter(line -> line.contains("connection received"))
+            .collect(
+                Collectors.groupingBy(
+                    line -> line.substring(0, "2026-11-26 12:00:00".length()),
+                    TreeMap::new,
+                    Collectors.counting()));
+    System.out.printf(
+        "  connections begun on the new primary, each second: %s%n", bySecond.values());
   }
 
   /** Has a connection when the primary dies, and wants another at once; keeps that. */
@@ -412,6 +481,10 @@ public final class Load {
   }
 
   private static void print(String what, double[] lags) {
+    if (lags.length == 0) {
+      System.out.printf("  %s; then nobody%n", what);
+      return;
+    }
     Arrays.sort(lags);
     System.out.printf(
         Locale.ROOT,

@@ -31,7 +31,7 @@ public final class PromotionWatch implements AutoCloseable {
    *
    * @param node which one
    * @param nanoTime when, by {@link System#nanoTime()}: the moment it was asked for the answer that
-   *     told, so at most a few milliseconds late
+   *     told, so a few milliseconds late, or more where the machine is busy
    */
   public record Promotion(RepmgrNode node, long nanoTime) {}
 

@@ -2,8 +2,10 @@ package io.github.repmgrjdbc.it;
 
 import static org.awaitility.Awaitility.await;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.repmgrjdbc.RepmgrDataSource;
 import io.github.repmgrjdbc.testing.PromotionWatch;
 import io.github.repmgrjdbc.testing.PromotionWatch.Promotion;
 import io.github.repmgrjdbc.testing.RepmgrCluster;
@@ -11,6 +13,7 @@ import io.github.repmgrjdbc.testing.RepmgrNode;
 import io.github.repmgrjdbc.testing.Writers;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.sql.Statement;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -18,6 +21,7 @@ import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -87,6 +91,40 @@ class FailoverIT {
       thread.shutdown();
     }
     Leaks.awaitNone(cluster);
+  }
+
+  /**
+   * By when its server was started; also one that was opened ahead, while that was a standby. Where
+   * it has to be asked by a query, everything else would be green, too.
+   */
+  @Test
+  void noQueryAsksWhereAConnectionIs() throws SQLException {
+    RepmgrCluster cluster = clusters.start();
+    RepmgrNode old = cluster.primary();
+    for (RepmgrNode node : cluster.nodes()) {
+      try (Connection connection = node.connect("postgres");
+          Statement statement = connection.createStatement()) {
+        statement.execute("ALTER SYSTEM SET log_statement = 'all'");
+        statement.execute("SELECT pg_reload_conf()");
+      }
+    }
+    try (RepmgrDataSource dataSource = new RepmgrDataSource()) {
+      dataSource.setUrl(cluster.directJdbcUrl());
+      dataSource.getConnection().close();
+      assertEquals(1, functionCalls(old));
+      old.kill();
+      // This one waits for the promotion, and gets what was opened ahead.
+      dataSource.getConnection().close();
+      dataSource.getConnection().close();
+    }
+    RepmgrNode next = cluster.awaitPrimary(PROMOTION_TIMEOUT, old);
+    assertEquals(2, functionCalls(next));
+    assertFalse(next.logs().contains("case when not pg_catalog.pg_is_in_recovery()"));
+  }
+
+  private static long functionCalls(RepmgrNode node) {
+    String call = "fastpath function call: \"pg_postmaster_start_time\"";
+    return node.logs().lines().filter(line -> line.contains(call)).count();
   }
 
   private static void goOnWriting(Fault fault, RepmgrCluster cluster) throws SQLException {

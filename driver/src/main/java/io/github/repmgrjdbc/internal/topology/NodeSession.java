@@ -31,6 +31,8 @@ final class NodeSession {
                                       1, 8))::bit(32)::int
              end,
              control.system_identifier,
+             ('x' || encode(pg_catalog.timestamptz_send(pg_catalog.pg_postmaster_start_time()),
+                            'hex'))::bit(64)::bigint,
              coalesce(repmgr.get_local_node_id(), 0),
              %s
         from pg_catalog.pg_control_checkpoint() as checkpoint,
@@ -95,7 +97,7 @@ final class NodeSession {
                where pronamespace = 'pg_catalog'::regnamespace
                  and proname in ('pg_is_in_recovery', 'pg_walfile_name', 'pg_current_wal_lsn',
                                  'pg_control_checkpoint', 'pg_control_recovery',
-                                 'pg_control_system')
+                                 'pg_control_system', 'pg_postmaster_start_time')
                  and not has_function_privilege(oid, 'EXECUTE')) as missing
        order by rank, what""";
 
@@ -158,17 +160,18 @@ final class NodeSession {
       if (!row.next()) {
         throw new SQLException("the answer is empty", "08P01");
       }
-      for (int column = 1; column <= 6; column++) {
+      for (int column = 1; column <= 7; column++) {
         if (row.getObject(column) == null) {
           throw new SQLException("the answer has a NULL in it", "08P01");
         }
       }
-      int nodeId = Math.max(row.getInt(4), 0);
+      int nodeId = Math.max(row.getInt(5), 0);
       boolean inRecovery = row.getBoolean(1);
       int timeline = row.getInt(2);
       long systemIdentifier = row.getLong(3);
-      int upstreamId = Math.max(row.getInt(5), 0);
-      int secondsSince = row.getInt(6);
+      long startedAt = row.getLong(4);
+      int upstreamId = Math.max(row.getInt(6), 0);
+      int secondsSince = row.getInt(7);
       if (readTable) {
         copy = members(row);
       }
@@ -177,6 +180,7 @@ final class NodeSession {
           inRecovery,
           timeline,
           systemIdentifier,
+          startedAt,
           upstreamId,
           upstreamId == 0 || secondsSince < 0 ? null : askedAt - atMost(secondsSince),
           copy,
@@ -196,11 +200,16 @@ final class NodeSession {
   private static List<Member> members(ResultSet row) throws SQLException {
     List<Member> members = new ArrayList<>();
     do {
-      int id = row.getInt(7);
+      int id = row.getInt(8);
       if (!row.wasNull()) {
         members.add(
             new Member(
-                id, text(row, 8), text(row, 9), row.getBoolean(10), row.getInt(11), text(row, 12)));
+                id,
+                text(row, 9),
+                text(row, 10),
+                row.getBoolean(11),
+                row.getInt(12),
+                text(row, 13)));
       }
     } while (row.next());
     return members;

@@ -1,5 +1,6 @@
 package io.github.repmgrjdbc.internal.topology;
 
+import io.github.repmgrjdbc.ClusterView.Term;
 import io.github.repmgrjdbc.HostAndPort;
 import java.io.EOFException;
 import java.io.FileNotFoundException;
@@ -56,6 +57,8 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
    * @param inRecovery whether it is a standby
    * @param timeline its timeline; a standby's may lag
    * @param systemIdentifier PostgreSQL's identifier of the database cluster
+   * @param startedAt when its server was started, in PostgreSQL's own format: microseconds since
+   *     2000
    * @param upstreamId the {@code node_id} that it follows, or 0 if there is none or it is unknown
    * @param upstreamSeenAt when its repmgrd saw that upstream last, at the earliest: a time of
    *     {@link System#nanoTime}; null if that is unknown
@@ -69,6 +72,7 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
       boolean inRecovery,
       int timeline,
       long systemIdentifier,
+      long startedAt,
       int upstreamId,
       @Nullable Long upstreamSeenAt,
       List<Member> copy,
@@ -86,11 +90,20 @@ public record Observation(HostAndPort address, @Nullable Answer answer, @Nullabl
           inRecovery,
           timeline,
           systemIdentifier,
+          startedAt,
           upstreamId,
           upstreamSeenAt,
           copy,
           peer,
           count);
+    }
+
+    /** Whether that is the primary of that term. */
+    public boolean isPrimaryOf(Term term) {
+      return !inRecovery
+          && nodeId == term.primaryId()
+          && timeline == term.timeline()
+          && systemIdentifier == term.systemIdentifier();
     }
 
     Optional<Member> row(int id) {

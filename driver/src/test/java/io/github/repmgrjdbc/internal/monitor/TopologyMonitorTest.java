@@ -456,7 +456,16 @@ class TopologyMonitorTest {
       return Observation.of(
           address,
           new Answer(
-              id, !primary, primary ? timeline : 1, 7L, primary ? 0 : 1, null, copy, null, probes));
+              id,
+              !primary,
+              primary ? timeline : 1,
+              7L,
+              1,
+              primary ? 0 : 1,
+              null,
+              copy,
+              null,
+              probes));
     }
 
     @Override

@@ -309,6 +309,7 @@ final class ClusterModel {
             node.isStandby(),
             node.isWitness ? 9 : node.timeline,
             node.isWitness ? WITNESS_CLUSTER : CLUSTER,
+            1,
             node.upstream,
             node.seenAt,
             node.copy,

@@ -84,7 +84,9 @@ class NodeProbeTest {
 
     Answer answer = answer(probe.ask(1, true));
 
-    assertEquals(new Answer(7, true, 5, 7_001_002_003_004L, 3, null, COPY, peer(), 1), answer);
+    assertEquals(
+        new Answer(7, true, 5, 7_001_002_003_004L, server.startedAt(), 3, null, COPY, peer(), 1),
+        answer);
   }
 
   /** repmgr's whole seconds leave out what is over. */
@@ -106,7 +108,8 @@ class NodeProbeTest {
 
     Answer answer = answer(probe.ask(1, true));
 
-    assertEquals(new Answer(1, false, 6, 42, 0, null, List.of(), peer(), 1), answer);
+    assertEquals(
+        new Answer(1, false, 6, 42, server.startedAt(), 0, null, List.of(), peer(), 1), answer);
   }
 
   /** The more seldom the more there are, but about once a minute. */
@@ -126,7 +129,8 @@ class NodeProbeTest {
   void whoMayNotCountProbesLearnsEverythingElse() {
     server.primary(6).failQueriesOf("pg_stat_get_activity", "42501");
     assertEquals(
-        new Answer(1, false, 6, 42, 0, null, List.of(), peer(), 0), answer(probe.ask(1, true)));
+        new Answer(1, false, 6, 42, server.startedAt(), 0, null, List.of(), peer(), 0),
+        answer(probe.ask(1, true)));
   }
 
   @Test

@@ -2218,6 +2218,7 @@ class ResolverTest {
             a.inRecovery(),
             a.timeline(),
             a.systemIdentifier(),
+            a.startedAt(),
             a.upstreamId(),
             at,
             a.copy(),
@@ -2254,7 +2255,7 @@ class ResolverTest {
   private static Answer answer(
       int id, boolean inRecovery, int timeline, long cluster, int upstream, List<Member> copy) {
     Long seenAgo = upstream > 0 ? Long.valueOf(-1_000) : null;
-    return new Answer(id, inRecovery, timeline, cluster, upstream, seenAgo, copy, null, 0);
+    return new Answer(id, inRecovery, timeline, cluster, 1, upstream, seenAgo, copy, null, 0);
   }
 
   private static List<Member> table(Member... rows) {
