@@ -795,6 +795,33 @@ class ResolverTest {
           .belongsTo(OTHER_CLUSTER);
     }
 
+    /** Of the same database cluster, from a backup: its timeline is older. Node 1 is left out. */
+    @Test
+    void restoredClusterIsAcceptedOnceEveryNodeThatItStillHasIsOfIt() {
+      List<Member> without1 = table(primary(2), standby(3, 2));
+      scenario()
+          .sees(takesWrites(1, 3, N1_LEADS), follows(2, 3, 1, N1_LEADS), follows(3, 3, 1, N1_LEADS))
+          .serves(1, 3)
+          .sees(refused(1), takesWrites(2, 1, without1), silent(3))
+          .servesNobody("n1 is silent")
+          .sees(
+              takesWrites(1, 3, N1_LEADS), takesWrites(2, 1, without1), follows(3, 1, 2, without1))
+          .serves(1, 3)
+          .sees(refused(1), takesWrites(2, 1, without1), follows(3, 3, 2, without1))
+          .servesNobody("n1 is silent")
+          .sees(refused(1), takesWrites(2, 1, without1), follows(3, 1, 2, without1))
+          .serves(2, 1);
+    }
+
+    @Test
+    void aSupersededPrimaryWithoutATableStaysThat() {
+      healthy()
+          .sees(takesWrites(1, 1, N1_LEADS), silent(2), follows(3, 1, 0, N2_LEADS))
+          .servesNobody("n1 is superseded")
+          .sees(takesWrites(1, 1, List.of()), silent(2), silent(3))
+          .servesNobody("n1 is superseded");
+    }
+
     @Test
     void rebuiltClusterBehindMappedPortsIsAcceptedToo() {
       HostAndPort[] mapped = {
@@ -1940,6 +1967,69 @@ class ResolverTest {
               follows(3, 1, 1, N1_LEADS))
           .serves(1, 1)
           .hasNode(2, Role.PRIMARY, State.CHALLENGER);
+    }
+
+    @Test
+    void whoHasLostItsMajorityToAnotherOneIsLeft() {
+      quorumOfThree()
+          .sees(
+              takesWrites(1, 1, N1_LEADS), takesWrites(2, 2, N2_LEADS), follows(3, 2, 2, N2_LEADS))
+          .serves(2, 2)
+          .says("is the primary now; n1 is supported by 1 of 3 nodes, which is no majority");
+    }
+
+    @Test
+    void whoDoesNotAnswerIsSaidToBeThat() {
+      quorum()
+          .sees(silent(1), follows(2, 1, 1, N1_LEADS), silent(3))
+          .servesNobody("no node answers as the primary");
+      quorumOfThree()
+          .sees(silent(1), follows(2, 1, 1, N1_LEADS), silent(3))
+          .servesNobody("n1 is silent: no answer within 2000 ms; no successor yet");
+    }
+
+    /** Somebody has promoted it and unregistered all others there. */
+    @Test
+    void ofTwoMajoritiesTheIncumbentsCounts() {
+      quorumOfThree()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              takesWrites(2, 2, table(primary(2))),
+              follows(3, 1, 1, N1_LEADS))
+          .serves(1, 1);
+    }
+
+    @Test
+    void twoMajoritiesOnOneTimelineAreNobodysChoice() {
+      quorum()
+          .sees(takesWrites(1, 1, table(primary(1))), takesWrites(2, 1, table(primary(2))))
+          .servesNobody("answer as primaries on one timeline with equal support");
+    }
+
+    @Test
+    void whoIsNotRegisteredThereSupportsNobody() {
+      List<Member> two = table(primary(1), standby(2, 1));
+      quorum()
+          .sees(takesWrites(1, 1, two), silent(2), follows(3, 1, 1, two))
+          .servesNobody("n1 is supported by 1 of 2 nodes");
+    }
+
+    @Test
+    void severalClustersAreNobodysChoiceOnAColdStartOnly() {
+      Observation stranger =
+          at(
+              new HostAndPort("elsewhere", 5432),
+              takesWritesOf(OTHER_CLUSTER, 1, 1, table(primary(1))));
+      quorum()
+          .sees(takesWrites(1, 1, table(primary(1))), stranger)
+          .servesNobody("several database clusters");
+      quorumOfThree()
+          .sees(
+              takesWrites(1, 1, N1_LEADS),
+              follows(2, 1, 1, N1_LEADS),
+              follows(3, 1, 1, N1_LEADS),
+              stranger)
+          .serves(1, 1);
     }
 
     @Test
