@@ -671,6 +671,22 @@ class ClusterTest {
   // ---- the end -------------------------------------------------------------------------------
 
   @Test
+  void whoWaitsWhenItIsClosedIsToldAtOnce() throws Exception {
+    RepmgrDataSource dataSource = dataSource(n1, n2, n3);
+    dataSource.getConnection().close();
+    n1.kill();
+    Future<Connection> waiting = threads.submit(() -> dataSource.getConnection());
+    // It waits: a connection is opened ahead for it.
+    await().atMost(SOON).until(() -> n2.sessions("app") == 1);
+
+    dataSource.close();
+
+    ExecutionException e =
+        assertThrows(ExecutionException.class, () -> waiting.get(SOON.toSeconds(), SECONDS));
+    assertTrue(String.valueOf(e.getCause()).contains("closed"), e.toString());
+  }
+
+  @Test
   void closeLeavesNoThreadAndNoSession() throws Exception {
     RepmgrDataSource dataSource = dataSource(n1, n2, n3);
     Connection connection = dataSource.getConnection();
