@@ -198,6 +198,47 @@ class ClusterTest {
     assertEquals(0, n3.sessions("app"));
   }
 
+  @Test
+  void whoBelongsToAnotherClusterIsNamedInTheLogAndSoIsARebuiltOne() throws Exception {
+    FakeServer n4 = new FakeServer(1).systemIdentifier(4242);
+    FakeServer n5 = new FakeServer(2).systemIdentifier(4242);
+    toClose.addAll(List.of(n4, n5));
+    n4.kill();
+    Logger logger = (Logger) LoggerFactory.getLogger("io.github.repmgrjdbc");
+    ListAppender<ILoggingEvent> log = new ListAppender<>();
+    log.list = new CopyOnWriteArrayList<>();
+    Level before = logger.getLevel();
+    log.start();
+    logger.addAppender(log);
+    logger.setLevel(Level.INFO);
+    logger.setAdditive(false);
+    try {
+      RepmgrDataSource dataSource = dataSource(n1, n2, n3, n4, n5);
+      assertEquals(n1.port(), portOf(dataSource.getConnection()));
+      awaitLine(log, n5.address() + ": unknown, foreign, belongs to another database cluster");
+
+      n4.restart();
+      awaitLine(log, n4.address() + ": unknown, foreign, belongs to another database cluster");
+
+      Stream.of(n1, n2, n3).forEach(node -> node.systemIdentifier(43));
+      awaitLine(log, "it has been rebuilt: its system identifier is 43, and was 42");
+    } finally {
+      logger.detachAppender(log);
+      logger.setLevel(before);
+      logger.setAdditive(true);
+    }
+  }
+
+  private static void awaitLine(ListAppender<ILoggingEvent> log, String part) {
+    await(part)
+        .atMost(SOON)
+        .until(
+            () ->
+                log.list.stream()
+                    .map(ILoggingEvent::getFormattedMessage)
+                    .anyMatch(line -> line.contains(part)));
+  }
+
   // ---- failover ------------------------------------------------------------------------------
 
   @Test

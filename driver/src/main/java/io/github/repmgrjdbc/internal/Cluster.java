@@ -446,15 +446,28 @@ final class Cluster implements AutoCloseable {
 
   private String describeChange(ClusterView before, ClusterView after, int cut) {
     StringBuilder line = new StringBuilder(config.database()).append(": ").append(after.reason());
-    Map<Integer, Node> old = new HashMap<>();
-    before.nodes().forEach(node -> old.put(node.id(), node));
+    Term last = before.term();
+    Term next = after.term();
+    if (last != null && next != null && last.systemIdentifier() != next.systemIdentifier()) {
+      line.append("; it has been rebuilt: its system identifier is ")
+          .append(next.systemIdentifier())
+          .append(", and was ")
+          .append(last.systemIdentifier());
+    }
+    Map<String, Node> old = new HashMap<>();
+    before.nodes().forEach(node -> old.put(key(node), node));
     for (Node node : after.nodes()) {
-      Node was = old.get(node.id());
+      Node was = old.get(key(node));
       if (was == null || was.state() != node.state() || was.role() != node.role()) {
         line.append("; ").append(Errors.describe(List.of(node)));
       }
     }
     return line.append(cut == 0 ? "" : "; connections cut: " + cut).toString();
+  }
+
+  /** Who belongs to another cluster has no id here. */
+  private static String key(Node node) {
+    return node.id() == 0 ? String.valueOf(node.address()) : "node " + node.id();
   }
 
   private static void tell(RepmgrListener listener, ClusterView before, ClusterView after) {
