@@ -24,7 +24,8 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Left out: rows of WAL (who has the most plays no part in what the driver decides), answers of
  * a standby's control file that lag behind its timeline, nodes that move or share addresses, other
- * clusters' nodes, rights and passwords. {@link ResolverTest} has those.
+ * clusters' nodes, rights and passwords. {@link ResolverTest} has those. What is taken for granted
+ * here of copies and of what a node says of its upstream, {@code ModelIT} looks for on real nodes.
  */
 final class ClusterModel {
 
