@@ -111,20 +111,23 @@ class FailoverIT {
     try (RepmgrDataSource dataSource = new RepmgrDataSource()) {
       dataSource.setUrl(cluster.directJdbcUrl());
       dataSource.getConnection().close();
-      assertEquals(1, functionCalls(old));
+      awaitFunctionCalls(1, old);
       old.kill();
       // This one waits for the promotion, and gets what was opened ahead.
       dataSource.getConnection().close();
       dataSource.getConnection().close();
     }
     RepmgrNode next = cluster.awaitPrimary(PROMOTION_TIMEOUT, old);
-    assertEquals(2, functionCalls(next));
+    awaitFunctionCalls(2, next);
     assertFalse(next.logs().contains("case when not pg_catalog.pg_is_in_recovery()"));
   }
 
-  private static long functionCalls(RepmgrNode node) {
+  /** A line takes its way through the image's formatter. */
+  private static void awaitFunctionCalls(long count, RepmgrNode node) {
     String call = "fastpath function call: \"pg_postmaster_start_time\"";
-    return node.logs().lines().filter(line -> line.contains(call)).count();
+    await("function calls in the log of " + node)
+        .atMost(Duration.ofSeconds(10))
+        .until(() -> node.logs().lines().filter(line -> line.contains(call)).count() == count);
   }
 
   private static void goOnWriting(Fault fault, RepmgrCluster cluster) throws SQLException {
