@@ -930,10 +930,14 @@ public final class FakeServer implements AutoCloseable {
           out.flush();
           throw new IOException("closed in the middle of an answer, as the script has it");
         }
+        case TRICKLE_IN_ANSWER -> {
+          out.writeByte('V');
+          trickle();
+        }
         case RUBBISH_IN_ANSWER -> out.writeBytes("rubbish");
         case NEGATIVE_LENGTH, ABSURD_LENGTH ->
             message('V', m -> m.writeInt(mode == Mode.ABSURD_LENGTH ? Integer.MAX_VALUE : -7));
-        case NULLS -> message('V', m -> m.writeInt(-1));
+        case NULLS, NO_ROWS -> message('V', m -> m.writeInt(-1));
         case WRONG_TYPES ->
             message(
                 'V',
